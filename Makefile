@@ -1,0 +1,78 @@
+# `make help` lists the targets. All of them set up what they need first.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Where the environment lies, which Python makes it (default: the first of PYTHONS that runs), and
+# what pytest gets: `make setup PYTHON=python3.12`, `make test PYTEST_ARGS="tests/test_plan.py -x"`.
+VENV ?= .venv
+PYTHON ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+PYTHONS := python3.11 python3.12 python3.13 python3
+TOOLS := .tools
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+
+# The stamp holds the PYTHON asked for, so that asking for another one sets up anew.
+ifneq ($(PYTHON),)
+ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
+.PHONY: $(STAMP)
+endif
+endif
+
+.PHONY: help setup demo test lint benchmark clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
+
+setup: $(STAMP) ## make the environment from uv.lock in .venv (PYTHON= and VENV= choose)
+	@echo "$$($(BIN)/python --version) with all it needs in $(VENV)"
+
+demo: $(STAMP) ## choose a depth for the embedded sample, prune and report, in demo/
+	$(BIN)/terratorch-simpler demo --output demo --overwrite
+
+test: $(STAMP) ## run the tests (PYTEST_ARGS= chooses)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+benchmark: $(STAMP) ## measure what selection costs and what pruning saves
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and everything else that is made here
+	@if [ -f '$(VENV)/pyvenv.cfg' ]; then rm -rf '$(VENV)'; fi
+	rm -rf $(TOOLS) .mypy_cache .pytest_cache .ruff_cache build demo dist lightning_logs
+	find terratorch_simpler tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} + \
+		2>/dev/null || true
+
+# A command can be on PATH and still not work (pyenv's shims), so each Python is tried. The same
+# goes for uv: one that cannot read uv.lock is left alone for a private copy.
+$(STAMP): pyproject.toml uv.lock
+	@set -eu; \
+	python=; \
+	for candidate in $(or $(PYTHON),$(PYTHONS)); do \
+		python=$$("$$candidate" -c 'import sys; (3, 11) <= sys.version_info < (3, 14) and print(sys.executable)' \
+			2>/dev/null) || python=; \
+		if [ -n "$$python" ]; then break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'No working Python 3.11, 3.12 or 3.13 among: $(or $(PYTHON),$(PYTHONS)).' >&2; \
+		echo 'Name one: make setup PYTHON=/path/to/python' >&2; \
+		exit 1; \
+	fi; \
+	uv=uv; \
+	if ! uv export --frozen --quiet --python "$$python" >/dev/null 2>&1; then \
+		uv=$(TOOLS)/bin/uv; \
+		if ! $$uv --version >/dev/null 2>&1; then \
+			echo "No usable uv on PATH: installing one in $(TOOLS)"; \
+			"$$python" -m venv --clear $(TOOLS); \
+			$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'; \
+		fi; \
+	fi; \
+	UV_PROJECT_ENVIRONMENT='$(VENV)' $$uv sync --frozen --python "$$python"; \
+	printf '%s\n' '$(PYTHON)' >'$(STAMP)'
