@@ -1,0 +1,223 @@
+"""Depth criteria: from a layer-similarity matrix to a score for every depth.
+
+Every criterion takes the matrix S of shape [L + 1, L + 1], where layer 0 is the input of the
+first block and layer l the output of block l (1-based), and returns ``{depth: score}``. The depth
+with the largest score is kept; ties go to the smallest depth. Keeping depth k means keeping
+blocks 1..k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+Scores = dict[int, float]
+
+
+def _mean_row_change(block: Matrix) -> float:
+    """Mean absolute difference between consecutive rows of a square matrix."""
+    return float(np.abs(np.diff(block, axis=0)).mean())
+
+
+def simpler(similarity: Matrix) -> Scores:
+    """The score of SIMPLER (Barreiro et al., arXiv 2603.19873), as restated by Zhang et al. (2026).
+
+    ``g(c) = delta(S[1:c, 1:c]) - delta(S[c+1:L, c+1:L])`` over the block outputs 1..L, where delta
+    is the mean absolute difference between consecutive rows: the kept part still changes, the
+    removed part is flat. Defined for 2 <= c <= L - 2, since both parts need two rows.
+
+    Args:
+        similarity: [L + 1, L + 1] matrix, L >= 4.
+
+    Returns:
+        ``{c: g(c)}``; above 0 where the removed part is flatter than the kept one.
+    """
+    outputs = similarity[1:, 1:]
+    depth = len(outputs)
+    return {
+        c: _mean_row_change(outputs[:c, :c]) - _mean_row_change(outputs[c:, c:])
+        for c in range(2, depth - 1)
+    }
+
+
+def stabilization(similarity: Matrix) -> Scores:
+    """The single change point of the path of representations through the layers.
+
+    S is a cosine Gram matrix, so every layer is a unit vector and the cost of a split into layers
+    0..k-1 and k..L is the within-part scatter of the kernel change-point problem (Harchaoui and
+    Cappe 2007; Arlot, Celisse and Harchaoui 2019).
+
+    Args:
+        similarity: [L + 1, L + 1] matrix.
+
+    Returns:
+        ``{k: -scatter}`` for 1 <= k <= L - 1: block k gives the first stable representation.
+    """
+    layers = len(similarity)
+
+    def scatter(part: Matrix) -> float:
+        return len(part) - float(part.sum()) / len(part)
+
+    return {
+        k: -(scatter(similarity[:k, :k]) + scatter(similarity[k:, k:]))
+        for k in range(1, layers - 1)
+    }
+
+
+def redundancy(similarity: Matrix) -> Scores:
+    """Similarity mass of what is removed: the sum over j > k of S[k, j], over L.
+
+    A rival kept for comparison; it grows with the number of removed blocks.
+    """
+    depth = len(similarity) - 1
+    return {k: float(similarity[k, k + 1 :].sum()) / depth for k in range(1, depth)}
+
+
+def contrast(similarity: Matrix) -> Scores:
+    """Mean similarity inside the tail k..L minus the mean between head 0..k-1 and tail.
+
+    A rival kept for comparison. The diagonal, which is 1 by construction, is left out.
+    """
+    layers = len(similarity)
+    scores = {}
+    for k in range(1, layers - 1):
+        tail = similarity[k:, k:]
+        inside = (tail.sum() - len(tail)) / (len(tail) * (len(tail) - 1))
+        scores[k] = float(inside - similarity[:k, k:].mean())
+    return scores
+
+
+def knee(similarity: Matrix) -> Scores:
+    """Kneedle (Satopaa et al. 2011) on the similarity to the last layer.
+
+    The curve is scaled to the unit square; the score is its height above the diagonal, so the knee
+    is where the similarity to the last layer stops rising.
+    """
+    curve = similarity[:, -1]
+    depth = len(curve) - 1
+    span = float(curve.max() - curve.min())
+    height = (curve - curve.min()) / span if span > 0 else np.zeros_like(curve)
+    return {k: float(height[k] - k / depth) for k in range(1, depth)}
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A way to choose a depth from the similarity matrix.
+
+    Attributes:
+        score: Function from the matrix to ``{depth: score}``.
+        min_depth: Fewest blocks a backbone must have for the score to exist.
+        positive_premise: True where a largest score at or below 0 contradicts what the criterion
+            assumes; False where the criterion has no premise that the score could show.
+    """
+
+    score: Callable[[Matrix], Scores]
+    min_depth: int
+    positive_premise: bool = False
+
+    def __call__(self, similarity: Matrix) -> Scores:
+        """Scores of every depth; see the function behind :attr:`score`."""
+        self.check_depth(len(similarity) - 1)
+        return self.score(similarity)
+
+    def check_depth(self, blocks: int) -> None:
+        """Refuse a backbone that is too shallow.
+
+        Raises:
+            ValueError: If it has fewer than :attr:`min_depth` blocks.
+        """
+        if blocks < self.min_depth:
+            raise ValueError(
+                f"criterion '{self.score.__name__}' needs a backbone of at least {self.min_depth} "
+                f"blocks, this one has {blocks}: name the depth yourself (keep_blocks)"
+            )
+
+    def stabilizes(self, scores: Scores) -> bool | None:
+        """Whether the premise holds (None: this criterion has none)."""
+        return max(scores.values()) > 0 if self.positive_premise else None
+
+
+CRITERIA: dict[str, Criterion] = {
+    "simpler": Criterion(simpler, min_depth=4, positive_premise=True),
+    "stabilization": Criterion(stabilization, min_depth=2),
+    "redundancy": Criterion(redundancy, min_depth=2),
+    "contrast": Criterion(contrast, min_depth=2),
+    "knee": Criterion(knee, min_depth=2),
+}
+"""Criteria that choose the depth themselves, by name."""
+
+
+def best_depth(scores: Scores) -> int:
+    """Depth with the largest score; the smallest such depth when several tie."""
+    return max(sorted(scores), key=scores.__getitem__)
+
+
+def block_influence(cosine: Matrix, depth: int) -> list[int]:
+    """Blocks with the largest influence ``1 - cos(input, output)`` (ShortGPT, Men et al. 2024).
+
+    Args:
+        cosine: [L + 1, L + 1] mean cosine between layers.
+        depth: How many blocks to keep.
+
+    Returns:
+        Sorted 0-based indices of the kept blocks.
+    """
+    influence = 1 - np.diagonal(cosine, offset=1)
+    return sorted(int(block) for block in np.argsort(-influence, kind="stable")[:depth])
+
+
+def angular_distance(angle: Matrix, depth: int) -> list[int]:
+    """All blocks but the run whose input and output are closest in angle (Gromov et al. 2024).
+
+    Args:
+        angle: [L + 1, L + 1] mean angle between layers, over pi.
+        depth: How many blocks to keep.
+
+    Returns:
+        Sorted 0-based indices of the kept blocks; the cut may lie inside.
+    """
+    total = len(angle) - 1
+    removed = total - depth
+    start = int(np.argmin(np.diagonal(angle, offset=removed))) if removed else total
+    return [block for block in range(total) if not start <= block < start + removed]
+
+
+def uniform(total: int, depth: int) -> list[int]:
+    """Evenly spaced blocks, the last one included: 0-based indices."""
+    return [-(-(i + 1) * total // depth) - 1 for i in range(depth)]
+
+
+def first(total: int, depth: int) -> list[int]:
+    """The first ``depth`` blocks: 0-based indices."""
+    del total
+    return list(range(depth))
+
+
+BASELINES = ("block_influence", "angular_distance", "uniform", "first")
+"""Ways to choose which blocks to keep at a depth that the user names."""
+
+
+def baseline_blocks(name: str, cosine: Matrix, angle: Matrix, depth: int) -> list[int]:
+    """Blocks that a baseline of :data:`BASELINES` keeps at a named depth.
+
+    Args:
+        name: Name of the baseline.
+        cosine: [L + 1, L + 1] mean cosine between layers.
+        angle: [L + 1, L + 1] mean angle between layers, over pi.
+        depth: How many blocks to keep.
+
+    Returns:
+        Sorted 0-based indices.
+    """
+    total = len(cosine) - 1
+    choices: dict[str, Callable[[], list[int]]] = {
+        "block_influence": lambda: block_influence(cosine, depth),
+        "angular_distance": lambda: angular_distance(angle, depth),
+        "uniform": lambda: uniform(total, depth),
+        "first": lambda: first(total, depth),
+    }
+    return choices[name]()

@@ -1,0 +1,206 @@
+"""Layer similarity: unbiased linear CKA, as a function and as a torchmetrics Metric.
+
+Linear CKA (Kornblith et al., ICML 2019) compares two representations of the same samples
+through their Gram matrices. The HSIC terms use the unbiased estimator of Song et al. (JMLR
+2012) and are averaged over groups of samples before the ratio is taken (Nguyen, Raghu and
+Kornblith, ICLR 2021), so that the result does not depend on how large the groups are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+MIN_SAMPLES = 4
+"""The unbiased estimator divides by n (n - 3), so a group needs at least this many samples."""
+
+
+def u_centered_grams(layers: Sequence[Tensor]) -> Tensor:
+    """U-centred Gram matrices of several representations of the same samples.
+
+    With ``K = X X^T``, zeroed diagonal, row sums ``r`` and total ``s``, the entry ``(i, j)`` of
+    the U-centred matrix is ``K_ij - (r_i + r_j) / (n - 2) + s / ((n - 1)(n - 2))`` off the
+    diagonal and 0 on it. The inner product of two such matrices over ``n (n - 3)`` equals
+    ``[tr(KM) + 1'K1 1'M1 / ((n-1)(n-2)) - 2/(n-2) 1'KM1] / (n (n-3))``, the estimator of Song et
+    al. (2012), without the cancellation between its three large terms.
+
+    Args:
+        layers: L tensors of shape [n, d_l], d_l may differ; n is at least 4.
+
+    Returns:
+        Tensor of shape [L, n, n], in float32 (float64 where the features are).
+
+    Raises:
+        ValueError: If there are fewer than 4 samples or the layers disagree on how many.
+    """
+    n = layers[0].shape[0]
+    if any(layer.ndim != 2 or layer.shape[0] != n for layer in layers):
+        shapes = [tuple(layer.shape) for layer in layers]
+        raise ValueError(
+            f"every layer must be [samples, features] of the same samples, got {shapes}"
+        )
+    if n < MIN_SAMPLES:
+        raise ValueError(
+            f"unbiased CKA needs at least {MIN_SAMPLES} samples in a group, got {n}: "
+            "use more tiles, or more tokens per tile"
+        )
+    dtype = torch.float64 if layers[0].dtype == torch.float64 else torch.float32
+    grams = torch.empty(len(layers), n, n, dtype=dtype, device=layers[0].device)
+    # Autocast would run the Gram products in bfloat16, which cannot hold them.
+    with torch.autocast(device_type=grams.device.type, enabled=False):
+        for gram, layer in zip(grams, layers, strict=True):
+            # U-centring ignores a shift and CKA ignores a scale, float32 does not.
+            features = layer.to(dtype) - layer.to(dtype).mean(dim=0)
+            features = features / features.square().mean().sqrt().clamp_min(1e-30)
+            torch.mm(features, features.T, out=gram)
+    grams.diagonal(dim1=1, dim2=2).zero_()
+    rows = grams.sum(dim=2) / (n - 2)
+    total = rows.sum(dim=1) / (n - 1)
+    grams -= rows[:, :, None]
+    grams -= rows[:, None, :]
+    grams += total[:, None, None]
+    grams.diagonal(dim1=1, dim2=2).zero_()
+    return grams
+
+
+def hsic_terms(layers: Sequence[Tensor]) -> Tensor:
+    """Unbiased HSIC between all pairs of layers on one group of samples.
+
+    Args:
+        layers: L tensors of shape [n, d_l] for the same n >= 4 samples.
+
+    Returns:
+        Symmetric float64 tensor of shape [L, L]. Each layer is scaled to unit variance first, so
+        terms are comparable between layers up to that scale.
+
+    Raises:
+        ValueError: As :func:`u_centered_grams`.
+    """
+    n = layers[0].shape[0]
+    flat = u_centered_grams(layers).flatten(1).double()
+    return flat @ flat.T / (n * (n - 3))
+
+
+def cka_from_terms(terms: Tensor) -> Tensor:
+    """CKA matrix from the HSIC terms of one or more groups.
+
+    Args:
+        terms: [groups, L, L] HSIC terms.
+
+    Returns:
+        [L, L] float64 matrix: symmetric, 1 on the diagonal. A layer that is constant over the
+        samples has no similarity to any other (0).
+    """
+    hsic = terms.double().sum(dim=0)
+    norm = hsic.diagonal().clamp_min(0).sqrt()
+    scale = norm[:, None] * norm[None, :]
+    similarity = torch.where(scale > 0, hsic / scale.clamp_min(1e-300), 0.0)
+    return similarity.fill_diagonal_(1.0)
+
+
+def linear_cka(x: Tensor, y: Tensor) -> Tensor:
+    """Linear CKA of two representations, with the unbiased HSIC estimator.
+
+    Args:
+        x: Tensor of shape [n, d1], one row a sample, n >= 4.
+        y: Tensor of shape [n, d2], the same samples in the same order.
+
+    Returns:
+        Scalar float64 tensor. 1 for representations equal up to rotation and isotropic scale,
+        around 0 for unrelated ones; the unbiased estimator can be slightly negative.
+
+    Raises:
+        ValueError: If the sample counts differ or are below 4.
+
+    Example:
+        >>> x = torch.randn(64, 8)
+        >>> round(linear_cka(x, 3 * x).item(), 6)
+        1.0
+    """
+    return cka_from_terms(hsic_terms([x, y])[None])[0, 1]
+
+
+class LayerSimilarity(Metric):
+    """Linear CKA between all pairs of layers, accumulated group by group.
+
+    One :meth:`update` takes one group of samples. The [L, L] terms of every group are kept: their
+    sum gives the matrix, and resampling them gives its uncertainty. States of several processes
+    are concatenated by torchmetrics.
+
+    Args:
+        num_layers: L, the number of representations in each group.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    terms: list[Tensor] | Tensor
+
+    def __init__(self, num_layers: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_layers = num_layers
+        self.add_state("terms", default=[], dist_reduce_fx="cat")
+
+    def update(self, layers: Sequence[Tensor]) -> None:
+        """Add one group of samples.
+
+        Args:
+            layers: ``num_layers`` tensors of shape [n, d_l] for the same n >= 4 samples.
+
+        Raises:
+            ValueError: If the number of layers is another, or as :func:`u_centered_grams`.
+        """
+        if len(layers) != self.num_layers:
+            raise ValueError(f"expected {self.num_layers} layers, got {len(layers)}")
+        assert isinstance(self.terms, list)
+        self.terms.append(hsic_terms(layers)[None])
+
+    def group_terms(self) -> Tensor:
+        """HSIC terms of every group so far: float64, [groups, L, L]."""
+        return dim_zero_cat(self.terms)
+
+    def compute(self) -> Tensor:
+        """CKA matrix over everything seen so far: float64, [L, L]."""
+        return cka_from_terms(self.group_terms())
+
+
+class LayerAngles(Metric):
+    """Mean cosine and angle between the same sample at every pair of layers.
+
+    What the depth-pruning baselines measure: ``1 - cosine[l-1, l]`` is the block influence of
+    ShortGPT (Men et al. 2024), ``angle[i, j]`` the angular distance of Gromov et al. (2024).
+    All layers must have the same width.
+
+    Args:
+        num_layers: L, the number of representations in each group.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    cosine: Tensor
+    angle: Tensor
+    samples: Tensor
+
+    def __init__(self, num_layers: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        zeros = torch.zeros(num_layers, num_layers, dtype=torch.float64)
+        self.add_state("cosine", default=zeros.clone(), dist_reduce_fx="sum")
+        self.add_state("angle", default=zeros.clone(), dist_reduce_fx="sum")
+        self.add_state("samples", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, layers: Sequence[Tensor]) -> None:
+        """Add samples: ``num_layers`` tensors of shape [n, d], all of one width d."""
+        unit = torch.nn.functional.normalize(torch.stack(list(layers), dim=1).float(), dim=-1)
+        with torch.autocast(device_type=unit.device.type, enabled=False):
+            cosine = (unit @ unit.transpose(1, 2)).clamp(-1, 1)
+        self.cosine += cosine.double().sum(dim=0)
+        self.angle += (cosine.acos() / torch.pi).double().sum(dim=0)
+        self.samples += cosine.shape[0]
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Mean cosine in [-1, 1] and mean angle over pi in [0, 1], each float64 [L, L]."""
+        return self.cosine / self.samples, self.angle / self.samples
