@@ -1,0 +1,210 @@
+"""Scenes on disk: one raster, or one file a band, read chip by chip."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from terratorch_simpler.bands import BAND_FILE, band_positions
+
+RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A square of a scene: its corner in pixels from the scene's upper left."""
+
+    row: int
+    column: int
+
+
+@dataclass
+class Scene:
+    """One scene: a raster that stacks its bands, or one file a band.
+
+    Attributes:
+        name: What it is called in plans: its path below the folder given.
+        files: One file, or one a band.
+        bands: Bands asked for, in order.
+        dataset_bands: What the files hold, in order; None to go by descriptions and names.
+        size: Height and width of a chip in pixels.
+    """
+
+    name: str
+    files: list[Path]
+    bands: Sequence[str]
+    dataset_bands: Sequence[str] | None
+    size: int
+    nodata: float | None = field(init=False)
+    height: int = field(init=False)
+    width: int = field(init=False)
+    georeferenced: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the headers.
+
+        Raises:
+            ValueError: If a file is no raster or does not hold the bands.
+        """
+        labels: list[str | None] = []
+        resolutions = []
+        for file in self.files:
+            try:
+                with rasterio.open(file) as source:
+                    labels += source.descriptions
+                    resolutions.append((source.res, source.shape, source.nodata, source.crs))
+            except RasterioError as error:
+                raise ValueError(
+                    f"{file} is not a raster that GDAL can read ({error}): remove or replace it"
+                ) from error
+        if len(self.files) > 1:
+            labels = [_band_part(file) for file in self.files]
+        self._positions = band_positions(self.bands, labels, self.dataset_bands, self.name)
+        self.finest = min(range(len(resolutions)), key=lambda i: resolutions[i][0])
+        _, (self.height, self.width), self.nodata, crs = resolutions[self.finest]
+        self.georeferenced = crs is not None
+        if not self.georeferenced and len(self.files) > 1:
+            raise ValueError(f"{self.name} has no coordinate system: stack its bands in one file")
+
+    def chips(self) -> list[Chip]:
+        """Whole chips of a grid from the upper left corner, row by row."""
+        return [
+            Chip(row, column)
+            for row in range(0, self.height - self.size + 1, self.size)
+            for column in range(0, self.width - self.size + 1, self.size)
+        ]
+
+    def read(self, chip: Chip) -> Image:
+        """Read a chip.
+
+        Returns:
+            float32 array of shape [bands, size, size] in the units of the file.
+
+        Raises:
+            ValueError: If the file cannot be read there (it is truncated, say).
+        """
+        try:
+            return self._read_map(chip) if self.georeferenced else self._read_pixels(chip)
+        except (RasterioError, OSError) as error:
+            self._unreadable(error)
+
+    def _unreadable(self, error: Exception) -> NoReturn:
+        raise ValueError(
+            f"{self.name} could not be read ({error}): the file looks truncated or damaged, "
+            "remove or replace it"
+        ) from error
+
+    def _read_pixels(self, chip: Chip) -> Image:
+        with rasterio.open(self.files[0]) as source:
+            window = Window(chip.column, chip.row, self.size, self.size)
+            indexes = [position + 1 for position in self._positions]
+            image: Image = source.read(indexes, window=window).astype(np.float32)
+            return image
+
+    def _read_map(self, chip: Chip) -> Image:
+        # torchgeo indexes by map coordinates and gives the size back by resolution.
+        xs, ys = self._dataset.bounds[:2]
+        x_res, y_res = self._dataset.res
+        left = xs.start + chip.column * x_res
+        top = ys.stop - chip.row * y_res
+        query = slice(left, left + self.size * x_res), slice(top - self.size * y_res, top)
+        image: Image = self._dataset[query]["image"].numpy()
+        return image
+
+    @cached_property
+    def _dataset(self) -> Any:
+        from torchgeo.datasets import RasterDataset
+
+        if len(self.files) > 1:
+            stems = [_band_part(file) for file in self.files]
+            match = BAND_FILE.fullmatch(self.files[0].name)
+            assert match is not None
+            regex = re.escape(match["scene"]) + r"[_.](?P<band>" + "|".join(stems) + r")\..+"
+        else:
+            stems = [str(position) for position in range(max(self._positions) + 1)]
+            regex = ".*"
+        layout = {
+            "filename_regex": regex,
+            "all_bands": tuple(stems),
+            "separate_files": len(self.files) > 1,
+        }
+        dataset = type("SceneDataset", (RasterDataset,), layout)
+        # The finest file sets the resolution that the others are resampled to.
+        wanted = [stems[position] for position in self._positions]
+        return dataset(paths=[self.files[self.finest]], bands=wanted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without open files, for reading in worker processes."""
+        return {key: value for key, value in self.__dict__.items() if key != "_dataset"}
+
+
+def _band_part(file: Path) -> str:
+    match = BAND_FILE.fullmatch(file.name)
+    assert match is not None
+    return match["band"]
+
+
+def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[Path], Path]:
+    """Raster files of a folder (and its subfolders), file, list or glob, sorted by name.
+
+    Returns:
+        The files, and the folder that their names in plans are relative to.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+        ValueError: If there is no raster.
+    """
+    if not isinstance(tiles, str | Path):
+        paths = [Path(path) for path in tiles]
+        missing = [str(path) for path in paths if not path.exists()]
+        if missing:
+            raise FileNotFoundError(f"no such tiles: {', '.join(missing[:3])}")
+    elif glob.has_magic(str(tiles)) and not Path(tiles).exists():
+        paths = [Path(path) for path in glob.glob(str(tiles), recursive=True)]  # noqa: PTH207
+    elif Path(tiles).exists():
+        paths = [Path(tiles)]
+    else:
+        raise FileNotFoundError(f"no such folder or file of tiles: {tiles}")
+    files = [
+        file
+        for path in paths
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.suffix.lower() in RASTERS and file.is_file()
+    ]
+    if not files:
+        raise ValueError(f"no raster ({', '.join(RASTERS)}) in {tiles}")
+    folders = {file.parent for file in files}
+    root = paths[0] if len(paths) == 1 and paths[0].is_dir() else _common(folders)
+    return sorted(set(files), key=lambda file: file.relative_to(root).as_posix()), root
+
+
+def _common(folders: set[Path]) -> Path:
+    import os.path
+
+    return Path(os.path.commonpath(folders))
+
+
+def group_scenes(files: Sequence[Path]) -> list[list[Path]]:
+    """Put the files of a scene that has one file a band together.
+
+    Files whose names differ only in a band (``x_B02.tif``, ``x_B03.tif``) are one scene; all others
+    are scenes of their own.
+    """
+    scenes: dict[tuple[Path, str], list[Path]] = {}
+    for file in files:
+        match = BAND_FILE.fullmatch(file.name)
+        key = f"{match['scene']}.*" if match else file.name
+        scenes.setdefault((file.parent, key), []).append(file)
+    return list(scenes.values())

@@ -1,0 +1,187 @@
+"""Where batches of tiles come from: chips, loaders, datamodules of a config, or any iterable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from terratorch_simpler.tiles import GeoTiffTiles
+
+Batch = Any
+"""A tensor, a dict with ``image``, a dict of modalities, or a sequence that starts with one."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """What a batch says of its tiles: the image, other inputs by key, and names if it has them."""
+
+    image: Any
+    inputs: dict[str, Tensor]
+    names: list[str] | None
+
+
+def unpack(batch: Batch, keys: tuple[str, ...]) -> Tiles:
+    """Take a batch apart as TerraTorch's tasks do.
+
+    Args:
+        batch: See :data:`Batch`.
+        keys: Further inputs that the backbone takes, used where the batch has them.
+
+    Raises:
+        ValueError: If there is no image in it.
+    """
+    if isinstance(batch, Mapping):
+        image = batch.get("image", batch)
+        inputs = {key: batch[key] for key in keys if key in batch}
+        names = batch.get("filename")
+        return Tiles(image, inputs, [str(name) for name in names] if names is not None else None)
+    if isinstance(batch, list | tuple) and batch:
+        return unpack(batch[0], keys)
+    if isinstance(batch, Tensor):
+        return Tiles(batch, {}, None)
+    raise ValueError(
+        f"a batch of tiles must be a tensor, a dict with 'image' or a dict of modalities, got "
+        f"{type(batch).__name__}"
+    )
+
+
+class Stream:
+    """Wraps any iterable of batches, so that Lightning does not take a list for several loaders."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self.batches
+
+
+class TrainingImages(LightningDataModule):
+    """The training images of a datamodule, chosen by seed and normalised as its task sees them.
+
+    Random augmentation would make the plan depend on a draw: the validation transform is used, and
+    the validation branch of the datamodule's batch transforms.
+
+    Args:
+        datamodule: Of a TerraTorch config.
+        samples: Images to use, or as many as there are.
+        seed: Seed of the choice.
+    """
+
+    def __init__(self, datamodule: LightningDataModule, samples: int, seed: int) -> None:
+        super().__init__()
+        self.inner, self.samples, self.seed = datamodule, samples, seed
+
+    def setup(self, stage: str) -> None:
+        """Set the inner datamodule up for training, without augmentation.
+
+        Raises:
+            ValueError: If it has no training images.
+        """
+        del stage
+        inner = self.inner
+        if hasattr(inner, "train_transform") and hasattr(inner, "val_transform"):
+            inner.train_transform = inner.val_transform
+        inner.trainer = self.trainer
+        inner.prepare_data()
+        inner.setup("fit")
+        loader = inner.train_dataloader()
+        if not isinstance(loader, DataLoader):
+            raise ValueError(
+                f"{type(inner).__name__}.train_dataloader() gives {type(loader).__name__}, not one "
+                "DataLoader: give the tiles with --tiles instead"
+            )
+        count = len(loader.dataset)  # type: ignore[arg-type]
+        order = np.random.default_rng(self.seed).permutation(count)[: self.samples]
+        self._loader = DataLoader(
+            Subset(loader.dataset, [int(i) for i in order]),
+            batch_size=loader.batch_size,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The chosen images in the order of the choice."""
+        return self._loader
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """As the inner datamodule does."""
+        return self.inner.transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """As the inner datamodule does."""
+        return self.inner.on_before_batch_transfer(batch, dataloader_idx)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise as the inner datamodule does for validation."""
+        return self.inner.on_after_batch_transfer(batch, dataloader_idx)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Tiles ready for a Lightning loop.
+
+    Attributes:
+        label: Where the tiles come from, for the plan.
+        loop: What ``Trainer.validate`` takes: ``dataloaders`` or ``datamodule``.
+        means: Mean of each band if the tiles are still to be normalised.
+        stds: Standard deviation of each band, likewise.
+        bands: Names of the bands if they are known.
+        total: Number of tiles if it is known before they are read.
+    """
+
+    label: str
+    loop: dict[str, Any]
+    means: list[float] | None = None
+    stds: list[float] | None = None
+    bands: list[str] | None = None
+    chips: GeoTiffTiles | None = None
+
+
+def open_source(tiles: Any, samples: int, seed: int) -> Source:
+    """Turn anything that :func:`terratorch_simpler.select` takes as tiles into a source.
+
+    Args:
+        tiles: ``GeoTiffTiles``, a ``DataLoader``, a ``LightningDataModule`` or any iterable of
+            batches.
+        samples: Most tiles to use of a datamodule.
+        seed: Seed of the choice from a datamodule.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if isinstance(tiles, GeoTiffTiles):
+        return Source(
+            tiles.source,
+            {"dataloaders": tiles},
+            list(tiles.means) if tiles.means is not None else None,
+            list(tiles.stds) if tiles.stds is not None else None,
+            tiles.bands,
+            tiles,
+        )
+    if isinstance(tiles, LightningDataModule):
+        return Source(
+            f"training images of {type(tiles).__name__}",
+            {"datamodule": TrainingImages(tiles, samples, seed)},
+            bands=_names(getattr(tiles, "output_bands", None)),
+        )
+    if isinstance(tiles, Iterable) and not isinstance(tiles, str | Tensor | Mapping):
+        return Source(type(tiles).__name__, {"dataloaders": Stream(tiles)})
+    raise ValueError(
+        "tiles must be GeoTiffTiles, a DataLoader, a LightningDataModule or an iterable of "
+        f"batches, got {type(tiles).__name__} (for a folder: GeoTiffTiles(folder, bands=[...]))"
+    )
+
+
+def _names(bands: Any) -> list[str] | None:
+    if not isinstance(bands, list | tuple):
+        return None
+    return [str(getattr(band, "value", band)) for band in bands]

@@ -1,0 +1,80 @@
+"""The words for a plan, shared by warnings, the terminal, the log and the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from terratorch_simpler.plan import PruningPlan
+
+if TYPE_CHECKING:
+    from terratorch_simpler.savings import Savings
+
+UNSETTLED = 0.8
+"""Below this confidence the tiles do not settle the depth."""
+
+
+def decision_sentence(plan: PruningPlan) -> str:
+    """The decision in one sentence."""
+    backbone = plan.backbone
+    share = backbone.kept_parameters / backbone.parameters
+    sure = "" if plan.confidence is None else f", chosen by {plan.confidence:.0%} of resamples"
+    which = "the first" if isinstance(plan.spec, int) else "a selection of"
+    return (
+        f"Keep {which} {plan.depth} of {plan.total_depth} blocks of {backbone.name} "
+        f"({backbone.kept_parameters / 1e6:.2f} M parameters, {share:.0%} of the full backbone): "
+        f"criterion {plan.criterion} on {plan.tiles.used} tiles{sure}."
+    )
+
+
+def doubts(plan: PruningPlan) -> list[str]:
+    """What to know before trusting the plan; empty where nothing speaks against it."""
+    found = []
+    if plan.backbone.pretrained is False:
+        found.append(
+            f"{plan.backbone.name} was not pre-trained: similarity of random weights says nothing "
+            "about the depth a task needs (set pretrained)"
+        )
+    if plan.stabilizes is False:
+        found.append(
+            f"no part of {plan.backbone.name} is flatter than what comes before it on these tiles "
+            f"(largest score {max(plan.scores.values()):+.4f}): cutting to {plan.depth} blocks may "
+            "cost accuracy, compare with a deeper cut"
+        )
+    if plan.confidence is not None and plan.confidence < UNSETTLED:
+        shares = ", ".join(f"{depth}: {share:.0%}" for depth, share in plan.depth_shares.items())
+        found.append(f"the tiles do not settle the depth ({shares}): use more of them")
+    if plan.confidence is None and plan.scores:
+        found.append(
+            f"{plan.tiles.used} tiles make one group, so that nothing says how sure the depth is: "
+            f"use at least {2 * plan.tiles.tiles_per_group} tiles"
+        )
+    return found
+
+
+def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:
+    """What each other criterion keeps: its name, how many blocks, which."""
+    return [(name, len(blocks), describe(blocks)) for name, blocks in plan.others.items()]
+
+
+def describe(blocks: list[int]) -> str:
+    """Block indices in words: ``0-4`` or ``0-2, 5, 7``."""
+    runs: list[list[int]] = []
+    for block in blocks:
+        if runs and block == runs[-1][-1] + 1:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:
+    """Rows of a table: what, full, pruned, and how many times less."""
+    full, pruned = savings.full, savings.pruned
+    rows = (
+        ("parameters (M)", full.parameters / 1e6, pruned.parameters / 1e6, ".2f"),
+        ("GFLOPs", full.flops / 1e9, pruned.flops / 1e9, ".2f"),
+        ("ms per forward pass", 1e3 * full.seconds, 1e3 * pruned.seconds, ".1f"),
+    )
+    return [
+        (name, format(a, style), format(b, style), f"{a / b:.2f}x") for name, a, b, style in rows
+    ]
