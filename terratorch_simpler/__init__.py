@@ -1,0 +1,59 @@
+"""SIMPLER for TerraTorch: choose the depth of a foundation model before fine-tuning.
+
+Importing this package registers ``simpler_<backbone>`` in TerraTorch's backbone registry. Nothing
+heavy is loaded until it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from terratorch_simpler.registry import register_when_imported
+
+if TYPE_CHECKING:
+    from terratorch_simpler import criteria
+    from terratorch_simpler.callbacks import SimplerCallback
+    from terratorch_simpler.plan import PruningPlan
+    from terratorch_simpler.pruning import prune
+    from terratorch_simpler.selection import select
+    from terratorch_simpler.similarity import LayerSimilarity, linear_cka
+    from terratorch_simpler.tiles import GeoTiffTiles
+
+__all__ = (
+    "GeoTiffTiles",
+    "LayerSimilarity",
+    "PruningPlan",
+    "SimplerCallback",
+    "criteria",
+    "linear_cka",
+    "prune",
+    "select",
+)
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "GeoTiffTiles": "tiles",
+    "LayerSimilarity": "similarity",
+    "PruningPlan": "plan",
+    "SimplerCallback": "callbacks",
+    "linear_cka": "similarity",
+    "prune": "pruning",
+    "select": "selection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "criteria":
+        return import_module("terratorch_simpler.criteria")
+    if name in _HOMES:
+        return getattr(import_module(f"terratorch_simpler.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+register_when_imported()

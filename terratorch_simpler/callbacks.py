@@ -1,0 +1,127 @@
+"""SimplerCallback: shows and logs the plan in TerraTorch runs, and keeps checkpoints plain."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from terratorch_simpler.plan import PruningPlan, keep_spec
+from terratorch_simpler.pruning import PrunedBackbone
+from terratorch_simpler.wording import decision_sentence, doubts
+
+logger = logging.getLogger(__name__)
+
+MODEL_ARGS = "model_args"
+
+
+class SimplerCallback(Callback):
+    """Goes into the trainer's callbacks of a TerraTorch config.
+
+    It loads this package, so that ``simpler_<backbone>`` is registered; shows the plan when
+    training starts and logs it to the run's logger; and resolves ``backbone_plan`` and
+    ``backbone_calibration`` to a plain ``backbone_keep_blocks`` in what checkpoints store, so that
+    loading one needs neither plan nor tiles.
+    """
+
+    def __init__(self) -> None:
+        self._plan: dict[str, Any] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Resolve the task's hyperparameters before anything stores them."""
+        del trainer
+        pruned = find_pruned(pl_module)
+        if pruned is None:
+            if stage == "fit":
+                logger.warning(
+                    "SimplerCallback found no pruned backbone: the model has all its blocks. Put "
+                    "simpler_ before the backbone's name to prune it"
+                )
+            return
+        if pruned.plan is not None:
+            self._plan = pruned.plan.model_dump(mode="json", by_alias=True)
+        resolve_hyperparameters(pl_module, pruned)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the plan and log it."""
+        pruned = find_pruned(pl_module)
+        if pruned is None or not trainer.is_global_zero:
+            return
+        for line in summary(pruned):
+            print(line)
+        log_plan(trainer, pruned)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The plan, for the checkpoint: plain data, or nothing where a number decided."""
+        return {"plan": self._plan}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the plan of the checkpoint where the run itself has none."""
+        self._plan = self._plan or state_dict["plan"]
+
+    @property
+    def plan(self) -> PruningPlan | None:
+        """The plan behind the task's backbone, from this run or the checkpoint it went on from."""
+        return PruningPlan.model_validate(self._plan) if self._plan else None
+
+
+def find_pruned(module: LightningModule) -> PrunedBackbone | None:
+    """The pruned backbone of a task, inside wrappers as well (PEFT), or None."""
+    return next((part for part in module.modules() if isinstance(part, PrunedBackbone)), None)
+
+
+def resolve_hyperparameters(module: LightningModule, pruned: PrunedBackbone) -> None:
+    """Replace plan and calibration in a task's hyperparameters by the blocks that are kept."""
+    arguments = module.hparams.get(MODEL_ARGS)
+    if not isinstance(arguments, dict):
+        return
+    resolved = {
+        key: value
+        for key, value in arguments.items()
+        if key not in ("backbone_plan", "backbone_calibration")
+    }
+    kept = keep_spec(pruned.kept_blocks)
+    module.hparams[MODEL_ARGS] = resolved | {"backbone_keep_blocks": kept}
+
+
+def summary(pruned: PrunedBackbone) -> list[str]:
+    """What to show when training starts."""
+    if pruned.plan is None:
+        blocks = f"{len(pruned.kept_blocks)} of {pruned.full_depth} blocks"
+        return [f"SIMPLER: {blocks} are kept, as keep_blocks says."]
+    return [f"SIMPLER: {decision_sentence(pruned.plan)}", *doubts(pruned.plan)]
+
+
+def log_plan(trainer: Trainer, pruned: PrunedBackbone) -> None:
+    """Log the depth, and with a plan its confidence, parameters and figures."""
+    plan = pruned.plan
+    scalars: dict[str, float] = {
+        "simpler/depth": len(pruned.kept_blocks),
+        "simpler/total_depth": pruned.full_depth,
+    }
+    if plan is not None:
+        scalars["simpler/parameters_kept"] = (
+            plan.backbone.kept_parameters / plan.backbone.parameters
+        )
+        if plan.confidence is not None:
+            scalars["simpler/confidence"] = plan.confidence
+    for run_logger in trainer.loggers:
+        run_logger.log_metrics(scalars, step=0)
+        if plan is not None:
+            log_figures(run_logger, plan)
+
+
+def log_figures(run_logger: Any, plan: PruningPlan) -> None:
+    """Log the figures where the logger takes pictures: TensorBoard, Weights & Biases, MLflow."""
+    from terratorch_simpler.report import scores_figure, similarity_figure
+
+    figures = {"similarity": similarity_figure(plan), "scores": scores_figure(plan)}
+    experiment = run_logger.experiment
+    for name, figure in figures.items():
+        if hasattr(experiment, "add_figure"):
+            experiment.add_figure(f"simpler/{name}", figure, 0)
+        elif hasattr(run_logger, "log_image"):
+            run_logger.log_image(f"simpler/{name}", [figure], step=0)
+        elif hasattr(experiment, "log_figure"):
+            experiment.log_figure(run_logger.run_id, figure, f"simpler/{name}.png")

@@ -1,0 +1,1 @@
+"""``terratorch-simpler demo``."""

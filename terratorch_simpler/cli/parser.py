@@ -1,0 +1,77 @@
+"""Arguments of every command; imports nothing heavy, so that --help answers at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from terratorch_simpler.criteria import BASELINES, CRITERIA
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of ``terratorch-simpler``."""
+    parser = ArgumentParser(
+        prog="terratorch-simpler",
+        description="Choose the depth of a TerraTorch backbone before fine-tuning.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subcommands(required=True)
+    commands.add_subcommand("select", _select(), help="choose a depth from unlabelled tiles")
+    commands.add_subcommand("demo", _demo(), help="do the main job on the embedded sample")
+    return parser
+
+
+def _version() -> str:
+    from terratorch_simpler import __version__
+
+    return f"terratorch-simpler {__version__}"
+
+
+def _select() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Choose how many blocks of a backbone to keep, from unlabelled tiles. Name the "
+        "config of a task, or a backbone with its tiles and bands."
+    )
+    add = parser.add_argument
+    add("--config", type=str | None, help="a working TerraTorch config: TASK.yaml")
+    add("--backbone", type=str | None, help="a name of TerraTorch's backbone registry")
+    add("--backbone_args", type=dict[str, Any] | None, help="its arguments, each as .NAME VALUE")
+    add("--pretrained", type=bool, default=True, help="load the pre-trained weights of --backbone")
+    add("--tiles", type=str | None, help="folder, file or glob of GeoTIFFs")
+    add("--bands", type=str, nargs="+", help="bands that the backbone reads, in order")
+    add("--dataset_bands", type=str, nargs="+", help="bands that the files hold, in order")
+    add("--means", type=float, nargs="+", help="mean of each band, to normalise with")
+    add("--stds", type=float, nargs="+", help="standard deviation of each band")
+    add("--size", type=int, default=224, help="height and width of a chip in pixels")
+    add("--num_workers", type=int, default=0, help="processes that read tiles")
+    add("--output", type=str | None, help="folder for the results (default: NAME_simpler)")
+    names = ", ".join([*CRITERIA, *BASELINES])
+    add("--criterion", type=str, default="simpler", help=f"one of {names}")
+    add("--depth", type=int | None, help="blocks that a baseline criterion keeps")
+    add("--pooling", type=str, default="tokens", help="tokens, or mean")
+    add("--tokens", type=int, default=16, help="patch tokens drawn of each tile")
+    add("--samples", type=int, default=512, help="most tiles to use")
+    add("--seed", type=int, default=0, help="seed of the choice of tiles and tokens")
+    add("--batch_size", type=int, default=8, help="tiles in a batch; changes no result")
+    add("--accelerator", type=str, default="auto", help="auto, cpu, gpu, mps, ... (Lightning)")
+    add("--precision", type=str, default="32-true", help="32-true, bf16-mixed, ... (Lightning)")
+    _add_common(parser)
+    return parser
+
+
+def _demo() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Select a depth on the embedded Sentinel-2 sample, fine-tune the full and the "
+        "pruned model for a few steps, and compare them."
+    )
+    parser.add_argument("--output", type=str, default="demo", help="folder for the results")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of each fine-tuning")
+    _add_common(parser)
+    return parser
+
+
+def _add_common(parser: ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no table")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and all warnings")

@@ -1,0 +1,194 @@
+"""``terratorch-simpler select``: plan, report, figures and a ready config in one folder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.table import Table
+
+from terratorch_simpler.files import check_free, make_folder, write_files
+from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.wording import decision_sentence, describe, others_rows, savings_rows
+
+RESULTS = ("plan.json", "report.html", "similarity.png", "scores.png")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a selection wrote: the plan, and where everything lies."""
+
+    plan: PruningPlan
+    folder: Path
+    config: Path | None
+
+
+def run(options: Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        ValueError: If an argument, the config, the tiles or the backbone is wrong.
+        OSError: If a file is missing, is there already, or cannot be written.
+    """
+    check_options(options)
+    select_to_folder(options)
+
+
+def check_options(options: Namespace) -> None:
+    """Refuse options that do not go together, before anything is loaded."""
+    if (options.config is None) == (options.backbone is None):
+        raise ValueError("name either the config of a task (--config) or a backbone (--backbone)")
+    if options.config is not None:
+        given = [name for name in ("backbone_args", "bands") if options[name] is not None]
+        if given:
+            raise ValueError(f"--{given[0]} comes from the config: leave it out, or use --backbone")
+        return
+    for name in ("tiles", "bands"):
+        if options[name] is None:
+            raise ValueError(f"--backbone needs --{name}")
+
+
+def select_to_folder(options: Namespace) -> Results:
+    """Select and write everything into the output folder, all of it or nothing."""
+    config = Path(options.config) if options.config is not None else None
+    name = config.stem if config else options.backbone
+    folder = Path(options.output or f"{name}_simpler")
+    rewritten = folder / f"{name}_simpler.yaml" if config else None
+    outputs = [folder / result for result in RESULTS] + ([rewritten] if rewritten else [])
+    check_free(outputs, options.overwrite, option="--overwrite")
+    existed = folder.exists()
+    make_folder(folder)
+    try:
+        return _select(options, config, folder, rewritten)
+    except BaseException:
+        # A folder that this run made holds nothing yet.
+        if not existed and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _select(
+    options: Namespace, config: Path | None, folder: Path, rewritten: Path | None
+) -> Results:
+    console = Console(quiet=options.quiet, highlight=False)
+    console.print("Loading TerraTorch ...")
+    from terratorch_simpler.selection import Settings, run_selection
+
+    settings = Settings(
+        criterion=options.criterion,
+        depth=options.depth,
+        pooling=options.pooling,
+        tokens=options.tokens,
+        samples=options.samples,
+        seed=options.seed,
+        accelerator=options.accelerator,
+        precision=options.precision,
+        progress=not options.quiet and sys.stdout.isatty(),
+    )
+    backbone, tiles = _from_config(config, options) if config else _from_options(options)
+    console.print(f"Measuring {backbone.depth} blocks of {backbone.label} ...")
+    selection = run_selection(backbone, tiles, settings)
+    files, savings = _render(selection, backbone, folder, config, rewritten)
+    write_files(files, options.overwrite)
+    if not options.quiet:
+        show(console, selection.plan, savings_rows(savings), [str(path) for path in files])
+    return Results(selection.plan, folder, rewritten)
+
+
+def _from_config(config: Path, options: Namespace) -> tuple[Any, Any]:
+    from terratorch_simpler.taskconfig import read_task
+
+    task = read_task(config)
+    if options.tiles is None:
+        return task.backbone, task.datamodule
+    if task.bands is None:
+        raise ValueError(f"{config} names no backbone_bands: add them to use --tiles")
+    means, stds = task.normalisation() or (None, None)
+    held = options.dataset_bands or task.dataset_bands
+    return task.backbone, _chips(
+        options, task.bands, held, options.means or means, options.stds or stds
+    )
+
+
+def _from_options(options: Namespace) -> tuple[Any, Any]:
+    from terratorch_simpler.backbones import load_backbone
+
+    arguments = {"pretrained": options.pretrained, "bands": options.bands}
+    # The tiles are checked first: a mistake there shows before weights are loaded.
+    tiles = _chips(options, options.bands, options.dataset_bands, options.means, options.stds)
+    backbone = load_backbone(options.backbone, **(arguments | (options.backbone_args or {})))
+    return backbone, tiles
+
+
+def _chips(
+    options: Namespace,
+    bands: list[str],
+    dataset_bands: list[str] | None,
+    means: list[float] | None,
+    stds: list[float] | None,
+) -> Any:
+    from terratorch_simpler.tiles import GeoTiffTiles
+
+    return GeoTiffTiles(
+        options.tiles,
+        bands,
+        dataset_bands,
+        options.size,
+        options.samples,
+        options.seed,
+        means=means,
+        stds=stds,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+    )
+
+
+def _render(
+    selection: Any,
+    backbone: Any,
+    folder: Path,
+    config: Path | None,
+    rewritten: Path | None,
+) -> tuple[dict[Path, str | bytes], Any]:
+    """Every file's content, and what was measured for them."""
+    from terratorch_simpler.configtext import config_lines, simpler_config
+    from terratorch_simpler.report import render_report, scores_figure, similarity_figure, to_png
+    from terratorch_simpler.savings import measure_savings
+
+    plan = selection.plan
+    savings = measure_savings(backbone, plan.kept_blocks, selection.image)
+    plan_path = (folder / "plan.json").as_posix()
+    lines = config_lines(plan.backbone.name, plan.spec, plan_path)
+    files: dict[Path, str | bytes] = {
+        folder / "plan.json": plan.to_json(),
+        folder / "report.html": render_report(plan, savings, selection.thumbnails, lines),
+        folder / "similarity.png": to_png(similarity_figure(plan)),
+        folder / "scores.png": to_png(scores_figure(plan)),
+    }
+    if config is not None and rewritten is not None:
+        files[rewritten] = simpler_config(config.read_text(), plan.spec, plan_path)
+    return files, savings
+
+
+def show(
+    console: Console,
+    plan: PruningPlan,
+    savings: list[tuple[str, str, str, str]],
+    files: list[str],
+) -> None:
+    """Print the decision, what it saves, what the others would keep, and the files."""
+    console.print(f"[bold]{decision_sentence(plan)}[/bold]")
+    table = Table("", "full", "pruned", "ratio", box=None, pad_edge=False)
+    for row in savings:
+        table.add_row(*row)
+    console.print(table)
+    kept = Table("criterion", "keeps", "blocks", box=None, pad_edge=False)
+    kept.add_row(f"{plan.criterion} (decides)", str(plan.depth), describe(plan.kept_blocks))
+    for name, count, blocks in others_rows(plan):
+        kept.add_row(name, str(count), blocks)
+    console.print(kept)
+    console.print("Written: " + ", ".join(files), soft_wrap=True)

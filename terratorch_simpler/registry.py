@@ -1,0 +1,187 @@
+"""The source behind ``simpler_<backbone>`` in TerraTorch's backbone registry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from terratorch_simpler.backbones import Backbone
+    from terratorch_simpler.plan import PruningPlan
+    from terratorch_simpler.pruning import Outputs, PrunedBackbone
+
+logger = logging.getLogger(__name__)
+
+
+class SimplerRegistry(Set[str]):
+    """Backbones of every other source of the registry, pruned.
+
+    ``simpler_<name>`` takes the arguments of ``<name>`` and says how deep in one of three ways:
+    ``keep_blocks``, ``plan`` or ``calibration``.
+    """
+
+    def build(
+        self,
+        name: str,
+        *,
+        keep_blocks: int | list[int] | None = None,
+        plan: str | Path | None = None,
+        calibration: dict[str, Any] | None = None,
+        outputs: Outputs = "full_depth",
+        **arguments: Any,
+    ) -> PrunedBackbone:
+        """Build a backbone and cut it.
+
+        Args:
+            name: Name of the full backbone in TerraTorch's registry.
+            keep_blocks: Number of first blocks to keep, or a sorted list of 0-based indices.
+            plan: Path of a saved plan. With ``keep_blocks`` also given they must agree; if the file
+                is gone, ``keep_blocks`` decides.
+            calibration: Select now: ``{tiles: FOLDER, ...}`` with the arguments of
+                :class:`~terratorch_simpler.tiles.GeoTiffTiles` and
+                :func:`~terratorch_simpler.selection.select`. With ``plan``, select once, save
+                there and reuse. Ignored where ``keep_blocks`` is given.
+            outputs: ``full_depth`` or ``kept``.
+            **arguments: Arguments of the full backbone's builder.
+
+        Raises:
+            ValueError: If no depth is given, the ways contradict each other, or as
+                :func:`~terratorch_simpler.pruning.prune`.
+            FileNotFoundError: If the plan is missing and nothing else says how deep.
+        """
+        # Registry.build of TerraTorch hides any KeyError; nothing below lets one out.
+        from terratorch_simpler.backbones import check_name, load_backbone
+        from terratorch_simpler.plan import check_kept_blocks
+        from terratorch_simpler.pruning import prune_module
+
+        depth = Depth(keep_blocks, Path(plan) if plan is not None else None, calibration)
+        try:
+            check_name(name)
+            depth.check_given(name)
+        except ValueError as error:
+            # Names without a prefix are tried in every source: let TerraTorch go on to the next.
+            raise _unbuildable()(str(error)) from None
+        full = load_backbone(name, **arguments)
+        chosen = depth.resolve(full)
+        if chosen is None:
+            assert keep_blocks is not None
+            return prune_module(full.module, check_kept_blocks(keep_blocks, full.depth), outputs)
+        return prune_module(full.module, chosen.kept_blocks, outputs, chosen)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names that a family of the table owns."""
+        from terratorch_simpler.backbones import full_sources
+        from terratorch_simpler.families import family_of_name
+
+        for source in full_sources().values():
+            yield from (name for name in source if family_of_name(name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        """Any name of the registry: building one that cannot be cut says why."""
+        from terratorch_simpler.backbones import find_source
+
+        return isinstance(name, str) and find_source(name) is not None
+
+    def __getitem__(self, name: str) -> Any:
+        return partial(self.build, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The three ways in which a config says how deep a backbone is to be."""
+
+    keep_blocks: int | list[int] | None
+    plan: Path | None
+    calibration: dict[str, Any] | None
+
+    def check_given(self, name: str) -> None:
+        """Refuse a config that says nothing, before anything is built."""
+        if self.keep_blocks is None and self.plan is None and self.calibration is None:
+            raise ValueError(
+                f"simpler_{name} does not say how deep: give backbone_keep_blocks (a number or a "
+                "list), backbone_plan (a file of 'terratorch-simpler select') or "
+                "backbone_calibration ({tiles: FOLDER})"
+            )
+        if self.plan is not None and not self.plan.is_file():
+            if self.keep_blocks is None and self.calibration is None:
+                raise FileNotFoundError(
+                    f"no plan at {self.plan} (backbone_plan): make it with 'terratorch-simpler "
+                    "select', or give backbone_keep_blocks or backbone_calibration as well"
+                )
+            if self.keep_blocks is not None:
+                logger.warning("no plan at %s: keep_blocks=%s decides", self.plan, self.keep_blocks)
+
+    def resolve(self, full: Backbone) -> PruningPlan | None:
+        """The plan that decides, or None where ``keep_blocks`` stands alone."""
+        from terratorch_simpler.plan import PruningPlan, check_kept_blocks
+        from terratorch_simpler.selection import calibrate
+
+        if self.plan is not None and self.plan.is_file():
+            saved = PruningPlan.load(self.plan)
+            full.check_plan(saved)
+            if self.keep_blocks is not None:
+                kept = check_kept_blocks(self.keep_blocks, full.depth)
+                if kept != saved.kept_blocks:
+                    raise ValueError(
+                        f"keep_blocks says {self.keep_blocks}, the plan {self.plan} says "
+                        f"{saved.spec}: give one of them, or make them agree"
+                    )
+            return saved
+        if self.keep_blocks is not None or self.calibration is None:
+            return None
+        made = calibrate(full, self.calibration)
+        if self.plan is not None:
+            made.save(self.plan)
+        return made
+
+
+@cache
+def _unbuildable() -> type[ValueError]:
+    """A ValueError that TerraTorch's registry takes for "not in this source"."""
+    from terratorch.utils import InvalidModelError
+
+    class UnbuildableError(InvalidModelError, ValueError):
+        def __init__(self, message: str) -> None:
+            super().__init__(message)  # type: ignore[no-untyped-call]
+
+        def __str__(self) -> str:
+            return str(self.args[0])
+
+    return UnbuildableError
+
+
+def register() -> None:
+    """Add the source to TerraTorch's registry; a second call changes nothing."""
+    from terratorch.registry import BACKBONE_REGISTRY
+
+    from terratorch_simpler.backbones import SOURCE
+
+    if SOURCE not in BACKBONE_REGISTRY.keys():  # noqa: SIM118 - `in` looks for names
+        BACKBONE_REGISTRY.register_source(SOURCE, SimplerRegistry())
+
+
+def register_when_imported() -> None:
+    """Register now if TerraTorch is loaded, else the moment it is.
+
+    Importing TerraTorch takes tens of seconds, so that importing this package must not.
+    """
+    import sys
+
+    from wrapt import when_imported
+
+    if "terratorch.registry" in sys.modules and hasattr(
+        sys.modules["terratorch.registry"], "BACKBONE_REGISTRY"
+    ):
+        register()
+    else:
+        when_imported("terratorch.registry")(lambda _module: register())

@@ -1,0 +1,144 @@
+"""A TerraTorch task config, read for selection: its backbone, bands, tiles and normalisation."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningDataModule
+
+from terratorch_simpler.backbones import (
+    SOURCE,
+    Backbone,
+    canonical_name,
+    check_arguments,
+    load_backbone,
+    wrap_backbone,
+)
+from terratorch_simpler.quiet import quiet_lightning
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a config says.
+
+    Attributes:
+        backbone: The full backbone of the task, with its weights.
+        datamodule: The task's datamodule.
+    """
+
+    backbone: Backbone
+    datamodule: LightningDataModule
+
+    @property
+    def bands(self) -> list[str] | None:
+        """Bands that the backbone reads, if the config names them."""
+        bands = self.backbone.arguments.get("bands")
+        return [str(getattr(band, "value", band)) for band in bands] if bands else None
+
+    @property
+    def dataset_bands(self) -> list[str] | None:
+        """Bands that the datamodule's files hold, if it says so."""
+        bands = getattr(self.datamodule, "dataset_bands", None)
+        return [str(getattr(band, "value", band)) for band in bands] if bands else None
+
+    def normalisation(self) -> tuple[list[float], list[float]] | None:
+        """Means and standard deviations of the datamodule, where it keeps them as usual."""
+        aug = getattr(self.datamodule, "aug", None)
+        values = getattr(aug, "means", None), getattr(aug, "stds", None)
+        if any(value is None or getattr(value, "ndim", 1) > 1 for value in values):
+            return None
+        means, stds = ([float(number) for number in value] for value in values)  # type: ignore[union-attr]
+        return means, stds
+
+
+def model_arguments(path: Path) -> dict[str, Any]:
+    """The ``model_args`` of a config, checked for what selection needs.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not YAML, no TerraTorch config, or its backbone cannot be replaced.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no config at {path}")
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    node: Any = config
+    for key in ("model", "init_args", "model_args"):
+        node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise ValueError(
+                f"{path} is no TerraTorch task config: it has no model.init_args.model_args"
+            )
+    factory = config["model"]["init_args"].get("model_factory")
+    if factory != "EncoderDecoderFactory":
+        raise ValueError(
+            f"{path} uses model_factory {factory!r}: only EncoderDecoderFactory builds a backbone "
+            "by its registry name"
+        )
+    backbone = node.get("backbone")
+    if backbone is None:
+        raise ValueError(f"{path} has no backbone in model.init_args.model_args")
+    if not isinstance(backbone, str):
+        raise ValueError(
+            f"backbone in {path} is a module ({backbone}): give a name of the backbone registry, "
+            "since a module cannot be stored in checkpoints"
+        )
+    if backbone.startswith(f"{SOURCE}_"):
+        raise ValueError(
+            f"{path} uses {backbone} already: give the config of the full backbone, "
+            f"{backbone.removeprefix(f'{SOURCE}_')}"
+        )
+    arguments: dict[str, Any] = node
+    return arguments
+
+
+def read_task(path: Path) -> Task:
+    """Build the task of a config as ``terratorch fit`` would.
+
+    Raises:
+        FileNotFoundError: If the config or a checkpoint does not exist.
+        ValueError: If the config is wrong, or its backbone cannot be cut.
+    """
+    wanted = model_arguments(path)
+    name = canonical_name(wanted["backbone"])
+    check_arguments(name, _backbone_arguments(wanted))
+    cli = _build(path)
+    # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
+    arguments = dict(cli.config["model"]["init_args"]["model_args"])
+    backbone_arguments = _backbone_arguments(arguments)
+    if arguments.get("peft_config") is not None:
+        backbone = load_backbone(name, **backbone_arguments)
+    else:
+        backbone = wrap_backbone(cli.model.model.encoder, name, backbone_arguments)
+    return Task(backbone, cli.datamodule)
+
+
+def _backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
+    prefix = "backbone_"
+    return {k.removeprefix(prefix): v for k, v in model_args.items() if k.startswith(prefix)}
+
+
+def _build(path: Path) -> Any:
+    from terratorch.cli_tools import build_lightning_cli
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), quiet_lightning():
+            return build_lightning_cli(["--config", str(path)], run=False)
+    except SystemExit as error:
+        lines = [line.strip() for line in said.getvalue().splitlines() if line.strip()]
+        start = next((i for i, line in enumerate(lines) if line.startswith("error:")), 0)
+        reason = " ".join(lines[start:]).removeprefix("error:").strip()
+        raise ValueError(f"{path} is not a valid TerraTorch config: {reason[:500]}") from error
+    except Exception as error:
+        # Whatever a task, datamodule or trainer raises is about the config.
+        raise ValueError(
+            f"TerraTorch cannot build the task of {path}: {' '.join(str(error).split())[:500]}"
+        ) from error
