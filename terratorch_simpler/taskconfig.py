@@ -44,13 +44,18 @@ class Task:
     def dataset_bands(self) -> list[str] | None:
         """Bands that the datamodule's files hold, if it says so."""
         bands = getattr(self.datamodule, "dataset_bands", None)
-        return [str(getattr(band, "value", band)) for band in bands] if bands else None
+        if not isinstance(bands, list | tuple):
+            return None
+        return [str(getattr(band, "value", band)) for band in bands]
 
     def normalisation(self) -> tuple[list[float], list[float]] | None:
         """Means and standard deviations of the datamodule, where it keeps them as usual."""
         aug = getattr(self.datamodule, "aug", None)
         values = getattr(aug, "means", None), getattr(aug, "stds", None)
-        if any(value is None or getattr(value, "ndim", 1) > 1 for value in values):
+        # A dict holds one list a modality, a tensor of more dimensions one value a frame.
+        if any(value is None or isinstance(value, dict) for value in values):
+            return None
+        if any(getattr(value, "ndim", 1) > 1 for value in values):
             return None
         means, stds = ([float(number) for number in value] for value in values)  # type: ignore[union-attr]
         return means, stds
