@@ -19,19 +19,20 @@ BRIEF = (
     "--trainer.accelerator=cpu",
     "--trainer.precision=32-true",
     "--trainer.max_epochs=1",
-    "--trainer.limit_train_batches=1",
-    "--trainer.limit_val_batches=1",
-    "--trainer.limit_test_batches=1",
-    "--trainer.limit_predict_batches=1",
+    # Shares, since jsonargparse reads a 1 as 1.0: everything.
+    "--trainer.limit_train_batches=0.2",
+    "--trainer.limit_val_batches=0.2",
+    "--trainer.limit_test_batches=0.2",
+    "--trainer.limit_predict_batches=0.2",
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
 )
-"""One step of everything."""
+"""One training step, and a batch or so of everything else."""
 
 
 @pytest.fixture
-def terratorch(monkeypatch: pytest.MonkeyPatch) -> Terratorch:
-    """What the command `terratorch` runs, given its arguments."""
+def terratorch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terratorch:
+    """What the command `terratorch` runs, given its arguments; it writes to `tmp_path / "runs"`."""
     from terratorch.cli_tools import build_lightning_cli
 
     monkeypatch.chdir(ROOT)
@@ -39,7 +40,8 @@ def terratorch(monkeypatch: pytest.MonkeyPatch) -> Terratorch:
     monkeypatch.setattr(sys, "argv", ["terratorch"])
 
     def run(*arguments: str | Path) -> Any:
-        return build_lightning_cli([str(argument) for argument in arguments])
+        root = f"--trainer.default_root_dir={tmp_path / 'runs'}"
+        return build_lightning_cli([*(str(argument) for argument in arguments), root])
 
     return run
 

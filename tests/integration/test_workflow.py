@@ -45,7 +45,7 @@ def test_a_user_selects_trains_and_loads_without_plan_or_tiles(
         f"+       backbone_keep_blocks: {plan.depth}",
         "+       backbone_plan: chosen/plan.json",
     ]
-    kept = ("--trainer.enable_checkpointing=true", "--trainer.default_root_dir=runs")
+    kept = ("--trainer.enable_checkpointing=true",)
     fitted = terratorch("fit", "-c", config, *BRIEF, *kept)
     assert len(fitted.model.model.encoder.blocks) == plan.depth
     checkpoint = _only_checkpoint(user / "runs")
@@ -80,7 +80,7 @@ def test_a_checkpoint_holds_plain_keep_blocks_and_the_plan(
     text = text.replace("backbone: prithvi_eo_v2_tiny_tl", lines)
     callback = "trainer:\n  callbacks: [{class_path: terratorch_simpler.SimplerCallback}]"
     Path("task.yaml").write_text(text.replace("trainer:", callback))
-    kept = ("--trainer.enable_checkpointing=true", "--trainer.default_root_dir=runs")
+    kept = ("--trainer.enable_checkpointing=true",)
     terratorch("fit", "-c", "task.yaml", *BRIEF, *kept)
     plan = PruningPlan.load("made.json")
     checkpoint = torch.load(_only_checkpoint(user / "runs"), weights_only=True)
@@ -112,7 +112,6 @@ def test_the_run_shows_and_logs_the_plan(
     logged = (
         "--trainer.logger=TensorBoardLogger",
         "--trainer.logger.save_dir=logs",
-        "--trainer.default_root_dir=logs",
     )
     terratorch("fit", "-c", "chosen/task_simpler.yaml", *BRIEF, *logged)
     plan = PruningPlan.load("chosen/plan.json")

@@ -1,0 +1,1 @@
+"""Measured claims: what pruning saves and what selection costs, as ratios within one run."""

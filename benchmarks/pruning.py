@@ -1,0 +1,75 @@
+"""What pruning Prithvi-EO-2 300M to 5 of 24 blocks saves, at 224 px in batches of 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import terratorch_simpler as simpler
+from benchmarks.ratios import ratio
+from terratorch_simpler.backbones import count_parameters
+
+NAME, KEEP = "prithvi_eo_v2_300", 5
+
+
+def measure() -> dict[str, Any]:
+    """Ratios full over pruned: encoder, inference and training with a UNet decoder."""
+    from terratorch.registry import BACKBONE_REGISTRY
+
+    full = BACKBONE_REGISTRY.build(NAME, pretrained=False).eval()
+    pruned = simpler.prune(full, KEEP)
+    images = torch.randn(2, 6, 224, 224)
+    results: dict[str, Any] = {
+        "parameters_full": count_parameters(full),
+        "parameters_pruned": count_parameters(pruned),
+        "encoder": ratio(_infer(full, images), _infer(pruned, images)),
+    }
+    del full, pruned
+    tasks = [_unet(NAME), _unet(f"simpler_{NAME}", keep_blocks=KEEP)]
+    slow, fast = (_infer(task.eval(), images) for task in tasks)
+    results["unet_inference"] = ratio(slow, fast)
+    slow, fast = (_train(task.train(), images) for task in tasks)
+    results["unet_training"] = ratio(slow, fast)
+    return results
+
+
+def _unet(backbone: str, **arguments: Any) -> nn.Module:
+    from terratorch.models import EncoderDecoderFactory
+
+    model: nn.Module = EncoderDecoderFactory().build_model(
+        task="segmentation",
+        backbone=backbone,
+        backbone_kwargs={"pretrained": False, **arguments},
+        necks=[
+            {"name": "SelectIndices", "indices": [5, 11, 17, 23]},
+            {"name": "ReshapeTokensToImage"},
+            {"name": "LearnedInterpolateToPyramidal"},
+        ],
+        decoder="UNetDecoder",
+        decoder_channels=[512, 256, 128, 64],
+        num_classes=7,
+    )
+    return model
+
+
+def _infer(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    @torch.inference_mode()
+    def run() -> object:
+        return model(images)
+
+    return run
+
+
+def _train(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    labels = torch.randint(7, (len(images), *images.shape[-2:]))
+
+    def run() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images).output, labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return run

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import terratorch_simpler
+
+HEAVY = {"torch", "terratorch", "torchgeo", "lightning", "matplotlib", "rasterio"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import terratorch_simpler",
+        "from terratorch_simpler.cli.parser import build_parser; build_parser()",
+        "from terratorch_simpler.plan import PruningPlan",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_used(code: str) -> None:
+    show = f"{code}; import sys; print(*{{m.split('.')[0] for m in sys.modules}})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", show], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
+@pytest.mark.parametrize("name", terratorch_simpler.__all__)
+def test_public_names_resolve(name: str) -> None:
+    assert getattr(terratorch_simpler, name) is not None
+    assert name in dir(terratorch_simpler)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        terratorch_simpler.nonsense  # noqa: B018
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert terratorch_simpler.__version__ == version("terratorch-simpler")
