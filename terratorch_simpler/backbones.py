@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,7 +22,10 @@ from terratorch_simpler.families import (
     family_of_name,
     find_family,
 )
+from terratorch_simpler.messages import one_line
 from terratorch_simpler.plan import PruningPlan
+
+logger = logging.getLogger(__name__)
 
 SOURCE = "simpler"
 """Prefix of pruned backbones in TerraTorch's registry."""
@@ -73,6 +78,14 @@ class Backbone:
             digest.update(data.numpy().data)
         return digest.hexdigest()
 
+    def release(self) -> None:
+        """Let the memory of a module that was built here go as soon as nothing holds it.
+
+        TerraTorch binds ``forward`` to a closure over the module: a cycle that would keep it until
+        the next garbage collection.
+        """
+        self.module.__dict__.pop("forward", None)
+
     def check_plan(self, plan: PruningPlan) -> None:
         """Refuse a plan made for another backbone, depth or other pre-trained weights.
 
@@ -119,16 +132,35 @@ def load_backbone(backbone: str | nn.Module, **arguments: Any) -> Backbone:
 
 
 def check_arguments(name: str, arguments: dict[str, Any]) -> None:
-    """Refuse a backbone that cannot be cut or a checkpoint that is not there.
+    """Refuse a backbone that cannot be cut, or a checkpoint that is not there or none.
 
     Raises:
-        ValueError: As :func:`check_name`.
+        ValueError: As :func:`check_name`, or if the checkpoint is no file of weights.
         FileNotFoundError: If the checkpoint does not exist.
     """
     check_name(name)
+    family = family_of_name(name)
+    assert family is not None
+    known = family.arguments()
+    for unknown in sorted(arguments.keys() - known):
+        close = difflib.get_close_matches(unknown, known, n=2, cutoff=0.75)
+        if close:
+            raise ValueError(
+                f"{name} takes no argument '{unknown}': did you mean {' or '.join(close)}?"
+            )
+        logger.warning("%s takes no argument '%s': TerraTorch ignores it", name, unknown)
+    if arguments.get("vit_adapter"):
+        raise ValueError(
+            f"{name} cannot be cut with vit_adapter, which reads blocks at fixed positions of the "
+            "full depth: remove vit_adapter to prune"
+        )
     checkpoint = arguments.get("ckpt_path")
-    if checkpoint is not None and not Path(checkpoint).is_file():
+    if checkpoint is None:
+        return
+    if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint} (ckpt_path of {name})")
+    if arguments.get("pretrained"):
+        _read_weights(Path(checkpoint), name)
 
 
 def wrap_backbone(module: nn.Module, name: str, arguments: dict[str, Any]) -> Backbone:
@@ -186,7 +218,7 @@ def check_name(name: str) -> None:
 
 
 def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Build through the registry, without its habit of hiding a KeyError."""
+    """Build through the registry, whose errors say little of the argument that caused them."""
     from terratorch.utils import InvalidModelError
 
     found = find_source(name)
@@ -195,23 +227,56 @@ def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
     checkpoint = arguments.get("ckpt_path")
     try:
         module: nn.Module = source.build(own_name, **arguments)
-    except InvalidModelError as error:
-        raise ValueError(f"{name} could not be built: missing key {error.__context__}") from error
-    except TypeError as error:
-        raise ValueError(f"{name} could not be built from {arguments}: {error}") from error
-    except (RuntimeError, UnpicklingError, EOFError) as error:
-        if checkpoint is None:
-            raise
-        reason = " ".join(str(error).split())
+    except (TypeError, AssertionError, ImportError) as error:
         raise ValueError(
-            f"the checkpoint {checkpoint} does not fit {name}: {reason[:300]}"
+            f"{name} could not be built from {arguments}: {one_line(error)}"
         ) from error
+    except OSError as error:
+        if checkpoint is not None:
+            raise
+        raise ValueError(
+            f"the weights of {name} could not be fetched ({one_line(error)}): connect, or give a "
+            "file with ckpt_path"
+        ) from error
+    except ValueError:
+        raise
+    except Exception as error:
+        # Weights of something else raise all kinds of things.
+        if checkpoint is not None:
+            raise ValueError(
+                f"the checkpoint {checkpoint} does not fit {name}: {one_line(error, most=300)}"
+            ) from error
+        if isinstance(error, InvalidModelError):
+            # TerraTorch's registry hides a KeyError.
+            raise ValueError(
+                f"{name} could not be built: missing key {error.__context__}"
+            ) from error
+        raise
     return module
+
+
+def _read_weights(path: Path, name: str) -> Mapping[str, Any]:
+    """The weights in a file by name, mapped into memory where its format allows."""
+    try:
+        mapped = zipfile.is_zipfile(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:
+        # A file that torch did not write raises all kinds of things.
+        raise ValueError(
+            f"the checkpoint {path} of {name} is no file of weights, or is damaged (torch.load: "
+            f"{type(error).__name__}): give another one as ckpt_path"
+        ) from error
+    if not isinstance(weights, Mapping):
+        raise ValueError(
+            f"the checkpoint {path} of {name} holds a {type(weights).__name__}, not weights by "
+            "name: give another one as ckpt_path"
+        )
+    return weights
 
 
 def _check_checkpoint(path: Path, module: nn.Module, family: Family, name: str) -> None:
     """Refuse a checkpoint without the blocks' weights, which TerraTorch would only log."""
-    weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    weights = _read_weights(path, name)
     held = {str(key).rpartition(f"{family.blocks}.")[2] for key in weights}
     wanted = [key for key, _ in blocks_of(module, family).named_parameters()]
     missing = [key for key in wanted if key not in held]

@@ -37,9 +37,10 @@ _WORDS = {*SENTINEL_2.values(), *LANDSAT_8.values(), "VV", "VH", "DEM"}
 _NIR = ("NIR_NARROW", "NIR_BROAD")
 
 BAND_FILE = re.compile(
-    rf"(?P<scene>.+)[_.](?P<band>B\d{{1,2}}|B8A|{'|'.join(sorted(_WORDS))})\.[A-Za-z0-9]+"
+    rf"(?P<scene>.+)[_.](?P<band>(?:B\d{{1,2}}|B8A|{'|'.join(sorted(_WORDS))})(?:_[126]0m)?)"
+    r"\.[A-Za-z0-9]+"
 )
-"""Name of a file that holds one band of a scene (``..._B02.tif``, ``..._BLUE.tif``)."""
+"""Name of a file with one band of a scene: ``x_B02.tif``, ``x_B02_10m.jp2``, ``x_BLUE.tif``."""
 
 
 def band_word(label: str, file_name: str = "") -> str | None:
@@ -53,6 +54,7 @@ def band_word(label: str, file_name: str = "") -> str | None:
         The word, ``NIR`` where narrow and broad are not told apart, or None.
     """
     text = label.strip().upper().replace(" ", "_")
+    text = re.sub(r"_[126]0M$", "", text)
     code = re.fullmatch(r"B(\d{1,2})", text)
     text = f"B{int(code[1]):02d}" if code else text
     table = LANDSAT_8 if _LANDSAT_NAME.search(file_name) else SENTINEL_2

@@ -31,14 +31,16 @@ def simpler_config(text: str, keep_blocks: int | list[int], plan: str) -> str:
     arguments = _get(_get(_get(root, "model"), "init_args"), "model_args")
     edits = [(backbone.start_mark.index, backbone.end_mark.index, f"{SOURCE}_{backbone.value}")]
     edits.append(_after(text, arguments, backbone, _depth_lines(keep_blocks, plan)))
-    edits.append(_callback_edit(text, root))
+    if not _has_callback(root):
+        edits.append(_callback_edit(text, root))
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
 
 
 def _depth_lines(keep_blocks: int | list[int], plan: str) -> list[str]:
-    scalar = yaml.safe_dump(plan, width=10**6).splitlines()[0]
+    # Quoted as in a flow list, so that it can stand in flow and block mappings alike.
+    scalar = yaml.safe_dump([plan], width=10**6, default_flow_style=True).strip()[1:-1]
     return [f"backbone_keep_blocks: {keep_blocks}", f"backbone_plan: {scalar}"]
 
 
@@ -71,6 +73,13 @@ def _after(text: str, mapping: yaml.Node | None, value: yaml.Node, lines: list[s
     return end, end, "".join(f"\n{indent}{line}" for line in lines)
 
 
+def _has_callback(root: yaml.Node) -> bool:
+    callbacks = _get(_get(root, "trainer"), "callbacks")
+    entries = callbacks.value if isinstance(callbacks, yaml.SequenceNode) else []
+    paths = [_get(entry, "class_path") for entry in entries]
+    return any(path is not None and path.value == CALLBACK for path in paths)
+
+
 def _callback_edit(text: str, root: yaml.Node) -> Edit:
     """An edit that adds the callback to the trainer's, whatever is there already."""
     trainer = _get(root, "trainer")
@@ -92,6 +101,12 @@ def _callback_edit(text: str, root: yaml.Node) -> Edit:
             return first.index, first.index, f"callbacks: [{{{entry}}}], "
         indent = " " * first.column
         return first.index, first.index, f"callbacks:\n{indent}  - {entry}\n{indent}"
+    if isinstance(root, yaml.MappingNode) and root.flow_style:
+        if trainer is not None:
+            start, end = trainer.start_mark.index, trainer.end_mark.index
+            return start, end, f"{{callbacks: [{{{entry}}}]}}"
+        start = root.value[0][0].start_mark.index
+        return start, start, f"trainer: {{callbacks: [{{{entry}}}]}}, "
     lines = f"trainer:\n  callbacks:\n    - {entry}\n"
     if trainer is not None:
         key = next(name for name, value in root.value if value is trainer)

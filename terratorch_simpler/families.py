@@ -35,6 +35,7 @@ class Family:
         width: Features of a token.
         per_block: Other attributes that hold one entry a block.
         inputs: Keys of a batch, beside the image, that the backbone takes.
+        arguments: Names that the registry's builder takes; it swallows any other without a word.
         statistics: Means and standard deviations that the weights of a registry name were
             pre-trained with, for the bands given; None if the family publishes none.
         refused: Variants that cannot be cut, by class path, with the reason.
@@ -53,8 +54,22 @@ class Family:
     width: Callable[[Any], int]
     per_block: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    arguments: Callable[[], set[str]] = set
     statistics: Callable[[str, Sequence[str]], Statistics | None] = lambda _name, _bands: None
     refused: dict[str, str] = field(default_factory=dict)
+
+
+def _prithvi_arguments() -> set[str]:
+    from inspect import signature
+
+    from terratorch.models.backbones import prithvi_vit
+    from terratorch.models.backbones.prithvi_mae import PrithviViT
+
+    builders = (prithvi_vit.prithvi_eo_v2_300, prithvi_vit._create_prithvi, PrithviViT.__init__)
+    known = {name for builder in builders for name in signature(builder).parameters}
+    # The factory reads padding from the backbone's arguments and passes it on.
+    known |= prithvi_vit.prithvi_cfgs["prithvi_eo_v2_300"].keys() | {"out_indices", "padding"}
+    return known - {"self", "variant", "encoder_only", "kwargs"}
 
 
 def _prithvi_statistics(name: str, bands: Sequence[str]) -> Statistics | None:
@@ -76,7 +91,7 @@ def _prithvi_statistics(name: str, bands: Sequence[str]) -> Statistics | None:
 
 def _prithvi_outputs(module: Any) -> list[int] | None:
     depth = len(module.blocks)
-    chosen = [int(i) for i in module.out_indices]
+    chosen = [int(i) for i in getattr(module, "out_indices", range(depth))]
     return None if chosen == list(range(depth)) else chosen
 
 
@@ -96,6 +111,7 @@ PRITHVI = Family(
     width=lambda module: int(module.embed_dim),
     per_block=("vpt_prompt_embeddings", "vpt_dropout_layers"),
     inputs=("temporal_coords", "location_coords"),
+    arguments=_prithvi_arguments,
     statistics=_prithvi_statistics,
     refused={
         "terratorch.models.backbones.prithvi_vit_adapter.PrithviViTAdapter": (

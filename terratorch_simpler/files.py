@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -57,6 +58,9 @@ def write_files(files: Mapping[Path, str | bytes], overwrite: bool = False) -> N
         OSError: If writing fails (a full disk, say); nothing is left behind.
     """
     check_free(list(files), overwrite)
+    for path in files:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(path))
     staged: dict[Path, Path] = {}
     try:
         for path, content in files.items():

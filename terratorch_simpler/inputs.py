@@ -11,7 +11,9 @@ from torch import Tensor
 from terratorch_simpler.backbones import Backbone
 
 FAR_MEAN = 4.0
-NARROW, WIDE = 0.03, 10.0
+NARROW, WIDE = 0.005, 10.0
+NARROW_EIGHT_BIT = 0.05
+"""Water can be as even as 8-bit numbers are: below this their range tells them apart."""
 
 
 @dataclass
@@ -47,12 +49,16 @@ class InputStatistics:
         total, squares = torch.stack(self._sums).sum(0) / self._pixels
         mean = total.abs().median().item()
         std = (squares - total.square()).clamp_min(0).sqrt().median().item()
-        if mean <= FAR_MEAN and NARROW <= std <= WIDE:
+        eight_bit = std < NARROW_EIGHT_BIT and self._looks_eight_bit()
+        if mean <= FAR_MEAN and NARROW <= std <= WIDE and not eight_bit:
             return None
         return (
             f"after normalisation the tiles have a mean of {mean:.1f} and a spread of {std:.4f} "
             f"(about 0 and 1 are expected): {self._cause()}"
         )
+
+    def _looks_eight_bit(self) -> bool:
+        return self.means is not None and self._lowest >= 0 and 2 < self._highest <= 255
 
     def _cause(self) -> str:
         if self.means is None:
@@ -63,9 +69,10 @@ class InputStatistics:
             return f"{span} look like decibels; give means and stds in dB"
         if low >= -1 and high <= 2:
             return f"{span} look like reflectance in 0..1; multiply by 10000 or give means and stds"
-        if low >= 0 and high <= 255:
+        if self._looks_eight_bit():
             return f"{span} look like 8-bit digital numbers; give means and stds for them"
-        return f"{span} do not fit the means {[round(m) for m in self.means]}; give means and stds"
+        means = ", ".join(f"{mean:.4g}" for mean in self.means)
+        return f"{span} do not fit the means {means}; give means and stds"
 
 
 def check_images(images: Tensor, backbone: Backbone) -> None:

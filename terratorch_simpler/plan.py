@@ -121,15 +121,21 @@ class PruningPlan(_Record):
             raise ValueError(
                 f"total_depth is {self.total_depth} but the backbone has {self.backbone.depth}"
             )
-        matrix, layers = self.similarity, self.total_depth + 1
-        if matrix.shape != (layers, layers) or not np.isfinite(matrix).all():
+        layers = self.total_depth + 1
+        square = {len(row) for row in self.similarity_rows} == {layers}
+        if len(self.similarity_rows) != layers or not square:
+            raise ValueError(f"similarity must be {layers} x {layers} finite numbers")
+        matrix = self.similarity
+        if not np.isfinite(matrix).all():
             raise ValueError(f"similarity must be {layers} x {layers} finite numbers")
         if not np.array_equal(matrix, matrix.T):
             raise ValueError("similarity is not symmetric")
         if self.criterion in CRITERIA:
             scores = CRITERIA[self.criterion](matrix)
             if scores.keys() != self.scores.keys() or any(
-                abs(scores[depth] - self.scores[depth]) > 1e-6 for depth in scores
+                # Written so that a score of NaN is refused as well.
+                not abs(scores[depth] - self.scores[depth]) <= 1e-6
+                for depth in scores
             ):
                 raise ValueError("scores do not follow from similarity")
             if self.kept_blocks != list(range(best_depth(scores))):
@@ -157,8 +163,11 @@ class PruningPlan(_Record):
     def to_json(self) -> str:
         """The plan as indented JSON, a row of numbers on a line of its own."""
         text = self.model_dump_json(indent=1, by_alias=True)
-        rows = re.sub(r"\[\s+[-\d.,eE\s]+\]", lambda row: " ".join(row[0].split()), text)
-        return rows.replace("[ ", "[").replace(" ]", "]") + "\n"
+        # JSON strings hold no line break, so that this meets lists of numbers only.
+        rows = re.sub(
+            r"\[\n[-\d.,eE\s]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text
+        )
+        return rows + "\n"
 
     @classmethod
     def load(cls, path: str | Path) -> PruningPlan:

@@ -188,7 +188,11 @@ def prune(
     if isinstance(plan, str | Path):
         plan = PruningPlan.load(plan)
     full = load_backbone(backbone, **arguments)
-    if not isinstance(plan, PruningPlan):
-        return prune_module(full.module, check_kept_blocks(plan, full.depth), outputs)
-    full.check_plan(plan)
-    return prune_module(full.module, plan.kept_blocks, outputs, plan)
+    if isinstance(plan, PruningPlan):
+        full.check_plan(plan)
+        pruned = prune_module(full.module, plan.kept_blocks, outputs, plan)
+    else:
+        pruned = prune_module(full.module, check_kept_blocks(plan, full.depth), outputs)
+    if isinstance(backbone, str):
+        full.release()
+    return pruned

@@ -54,10 +54,11 @@ class SimplerRegistry(Set[str]):
             FileNotFoundError: If the plan is missing and nothing else says how deep.
         """
         # Registry.build of TerraTorch hides any KeyError; nothing below lets one out.
-        from terratorch_simpler.backbones import check_name, load_backbone
+        from terratorch_simpler.backbones import canonical_name, check_name, load_backbone
         from terratorch_simpler.plan import check_kept_blocks
         from terratorch_simpler.pruning import prune_module
 
+        name = canonical_name(name)
         depth = Depth(keep_blocks, Path(plan) if plan is not None else None, calibration)
         try:
             check_name(name)
@@ -69,8 +70,12 @@ class SimplerRegistry(Set[str]):
         chosen = depth.resolve(full)
         if chosen is None:
             assert keep_blocks is not None
-            return prune_module(full.module, check_kept_blocks(keep_blocks, full.depth), outputs)
-        return prune_module(full.module, chosen.kept_blocks, outputs, chosen)
+            kept = check_kept_blocks(keep_blocks, full.depth)
+        else:
+            kept = chosen.kept_blocks
+        pruned = prune_module(full.module, kept, outputs, chosen)
+        full.release()
+        return pruned
 
     def __iter__(self) -> Iterator[str]:
         """Names that a family of the table owns."""

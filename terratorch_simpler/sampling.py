@@ -126,7 +126,15 @@ class GroupStream:
 
         Yields:
             Groups of shape [layers, samples, width].
+
+        Raises:
+            ValueError: If these tiles have another number of samples than those before.
         """
+        if self._waiting is not None and self._waiting.shape[2] != samples.shape[2]:
+            raise ValueError(
+                f"some tiles have {samples.shape[2]} patch tokens, others at least "
+                f"{self._waiting.shape[2]}: draw fewer tokens, or make the tiles one size"
+            )
         waiting = samples if self._waiting is None else torch.cat([self._waiting, samples], dim=1)
         # One group is held back: a short rest may still join it.
         while waiting.shape[1] >= 2 * self.tiles_per_group:
@@ -135,7 +143,7 @@ class GroupStream:
         self._waiting = waiting
 
     def finish(self) -> Iterator[Tensor]:
-        """Yields what is left: one or two groups, or none if there is too little for one."""
+        """Yields what is left: one or two groups, or none if no tile came."""
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return

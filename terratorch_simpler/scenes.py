@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from terratorch_simpler.bands import BAND_FILE, band_positions
+from terratorch_simpler.messages import one_line
 
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
 Image = NDArray[np.float32]
@@ -50,7 +51,7 @@ class Scene:
     nodata: float | None = field(init=False)
     height: int = field(init=False)
     width: int = field(init=False)
-    georeferenced: bool = field(init=False)
+    on_map: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the headers.
@@ -64,19 +65,22 @@ class Scene:
             try:
                 with rasterio.open(file) as source:
                     labels += source.descriptions
-                    resolutions.append((source.res, source.shape, source.nodata, source.crs))
+                    resolutions.append((source.res, source.shape, source.nodata, _on_map(source)))
             except RasterioError as error:
                 raise ValueError(
-                    f"{file} is not a raster that GDAL can read ({error}): remove or replace it"
+                    f"{file} is not a raster that GDAL can read ({one_line(error)}): remove or "
+                    "replace it"
                 ) from error
         if len(self.files) > 1:
             labels = [_band_part(file) for file in self.files]
         self._positions = band_positions(self.bands, labels, self.dataset_bands, self.name)
         self.finest = min(range(len(resolutions)), key=lambda i: resolutions[i][0])
-        _, (self.height, self.width), self.nodata, crs = resolutions[self.finest]
-        self.georeferenced = crs is not None
-        if not self.georeferenced and len(self.files) > 1:
-            raise ValueError(f"{self.name} has no coordinate system: stack its bands in one file")
+        _, (self.height, self.width), self.nodata, self.on_map = resolutions[self.finest]
+        if not self.on_map and len(self.files) > 1:
+            raise ValueError(
+                f"{self.name} has no coordinate system, or is not north up: stack its bands in one "
+                "file"
+            )
 
     def chips(self) -> list[Chip]:
         """Whole chips of a grid from the upper left corner, row by row."""
@@ -96,14 +100,14 @@ class Scene:
             ValueError: If the file cannot be read there (it is truncated, say).
         """
         try:
-            return self._read_map(chip) if self.georeferenced else self._read_pixels(chip)
+            return self._read_map(chip) if self.on_map else self._read_pixels(chip)
         except (RasterioError, OSError) as error:
             self._unreadable(error)
 
     def _unreadable(self, error: Exception) -> NoReturn:
         raise ValueError(
-            f"{self.name} could not be read ({error}): the file looks truncated or damaged, "
-            "remove or replace it"
+            f"{self.name} could not be read ({one_line(error)}): the file looks truncated or "
+            "damaged, remove or replace it"
         ) from error
 
     def _read_pixels(self, chip: Chip) -> Image:
@@ -148,6 +152,12 @@ class Scene:
     def __getstate__(self) -> dict[str, Any]:
         """Without open files, for reading in worker processes."""
         return {key: value for key, value in self.__dict__.items() if key != "_dataset"}
+
+
+def _on_map(source: Any) -> bool:
+    """Whether a raster lies north up in a coordinate system, as torchgeo takes for granted."""
+    grid = source.transform
+    return source.crs is not None and grid.b == grid.d == 0 and grid.a > 0 > grid.e
 
 
 def _band_part(file: Path) -> str:

@@ -54,9 +54,8 @@ def u_centered_grams(layers: Sequence[Tensor]) -> Tensor:
     # Autocast would run the Gram products in bfloat16, which cannot hold them.
     with torch.autocast(device_type=grams.device.type, enabled=False):
         for gram, layer in zip(grams, layers, strict=True):
-            # U-centring ignores a shift and CKA ignores a scale, float32 does not.
+            # U-centring ignores a shift of the features, float32 does not.
             features = layer.to(dtype) - layer.to(dtype).mean(dim=0)
-            features = features / features.square().mean().sqrt().clamp_min(1e-30)
             torch.mm(features, features.T, out=gram)
     grams.diagonal(dim1=1, dim2=2).zero_()
     rows = grams.sum(dim=2) / (n - 2)
@@ -75,8 +74,7 @@ def hsic_terms(layers: Sequence[Tensor]) -> Tensor:
         layers: L tensors of shape [n, d_l] for the same n >= 4 samples.
 
     Returns:
-        Symmetric float64 tensor of shape [L, L]. Each layer is scaled to unit variance first, so
-        terms are comparable between layers up to that scale.
+        Symmetric float64 tensor of shape [L, L], in the fourth power of the features' units.
 
     Raises:
         ValueError: As :func:`u_centered_grams`.

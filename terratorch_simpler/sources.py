@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from terratorch_simpler.messages import one_line
 from terratorch_simpler.tiles import GeoTiffTiles
 
 Batch = Any
@@ -62,6 +64,47 @@ class Stream:
         yield from self.batches
 
 
+class _Batches(Dataset[Batch]):
+    """Batches of chosen images, as the loader they come from makes them.
+
+    An error is returned, not raised: a worker process would wrap it in its traceback.
+    """
+
+    def __init__(self, loader: DataLoader[Any], order: list[int]) -> None:
+        self.images, self.collate, self.order = loader.dataset, loader.collate_fn, order
+        # A loader with a sampler of batches has no size of its own.
+        self.size = loader.batch_size or 1
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.size)
+
+    def __getitem__(self, index: int) -> Batch | ValueError:
+        chosen = self.order[index * self.size :][: self.size]
+        files = getattr(self.images, "image_files", None)
+        images = []
+        try:
+            for i in chosen:
+                what = files[i] if isinstance(files, list) else f"training image {i}"
+                images.append(self.images[i])
+            what = "a batch of training images"
+            return self.collate(images)
+        except Exception as error:
+            return ValueError(f"{what} cannot be read: {one_line(error)}")
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+@contextlib.contextmanager
+def _blame(datamodule: LightningDataModule, what: str) -> Iterator[None]:
+    """Turn what a datamodule raises into one message: it is about its arguments or its files."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{type(datamodule).__name__} {what}: {one_line(error)}") from error
+
+
 class TrainingImages(LightningDataModule):
     """The training images of a datamodule, chosen by seed and normalised as its task sees them.
 
@@ -82,28 +125,29 @@ class TrainingImages(LightningDataModule):
         """Set the inner datamodule up for training, without augmentation.
 
         Raises:
-            ValueError: If it has no training images.
+            ValueError: If it has no training images, or they cannot be read.
         """
         del stage
         inner = self.inner
         if hasattr(inner, "train_transform") and hasattr(inner, "val_transform"):
             inner.train_transform = inner.val_transform
         inner.trainer = self.trainer
-        inner.prepare_data()
-        inner.setup("fit")
-        loader = inner.train_dataloader()
-        if not isinstance(loader, DataLoader):
+        with _blame(inner, "cannot give its training images, check its folders and files"):
+            inner.prepare_data()
+            inner.setup("fit")
+            loader = inner.train_dataloader()
+        if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
             raise ValueError(
                 f"{type(inner).__name__}.train_dataloader() gives {type(loader).__name__}, not one "
-                "DataLoader: give the tiles with --tiles instead"
+                "DataLoader of images that can be chosen: give the tiles with --tiles instead"
             )
         count = len(loader.dataset)  # type: ignore[arg-type]
         order = np.random.default_rng(self.seed).permutation(count)[: self.samples]
         self._loader = DataLoader(
-            Subset(loader.dataset, [int(i) for i in order]),
-            batch_size=loader.batch_size,
+            _Batches(loader, [int(i) for i in order]),
+            batch_size=None,
             num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
+            collate_fn=_as_it_is,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -117,12 +161,23 @@ class TrainingImages(LightningDataModule):
         return self.inner.transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """As the inner datamodule does."""
+        """As the inner datamodule does.
+
+        Raises:
+            ValueError: If an image could not be read.
+        """
+        if isinstance(batch, ValueError):
+            raise batch
         return self.inner.on_before_batch_transfer(batch, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise as the inner datamodule does for validation."""
-        return self.inner.on_after_batch_transfer(batch, dataloader_idx)
+        """Normalise as the inner datamodule does for validation.
+
+        Raises:
+            ValueError: If its transforms do not fit the images.
+        """
+        with _blame(self.inner, "cannot normalise its images (means and stds, one a band?)"):
+            return self.inner.on_after_batch_transfer(batch, dataloader_idx)
 
 
 @dataclass(frozen=True)
@@ -156,8 +211,10 @@ def open_source(tiles: Any, samples: int, seed: int) -> Source:
         seed: Seed of the choice from a datamodule.
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If it is none of these, or the seed is negative.
     """
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
     if isinstance(tiles, GeoTiffTiles):
         return Source(
             tiles.source,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from terratorch_simpler.backbones import (
     load_backbone,
     wrap_backbone,
 )
+from terratorch_simpler.messages import one_line
 from terratorch_simpler.quiet import quiet_lightning
+
+_OR_NONE = re.compile(
+    r"Does not validate against any of the Union subtypes\s.*?Errors:\s+- (.*?)"
+    r"\s+- Expected a <class 'NoneType'>.*",
+    re.DOTALL,
+)
+"""What jsonargparse says where a section may be left out; the group is what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,11 @@ class Task:
 
     Attributes:
         backbone: The full backbone of the task, with its weights.
-        datamodule: The task's datamodule.
+        datamodule: The task's datamodule, if the config has one.
     """
 
     backbone: Backbone
-    datamodule: LightningDataModule
+    datamodule: LightningDataModule | None
 
     @property
     def bands(self) -> list[str] | None:
@@ -73,7 +82,7 @@ def model_arguments(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path} is not YAML: {one_line(error)}") from error
     node: Any = config
     for key in ("model", "init_args", "model_args"):
         node = node.get(key) if isinstance(node, dict) else None
@@ -114,7 +123,7 @@ def read_task(path: Path) -> Task:
     wanted = model_arguments(path)
     name = canonical_name(wanted["backbone"])
     check_arguments(name, _backbone_arguments(wanted))
-    cli = _build(path)
+    cli = _build(path, wanted.get("backbone_ckpt_path"))
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
     arguments = dict(cli.config["model"]["init_args"]["model_args"])
     backbone_arguments = _backbone_arguments(arguments)
@@ -130,7 +139,7 @@ def _backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in model_args.items() if k.startswith(prefix)}
 
 
-def _build(path: Path) -> Any:
+def _build(path: Path, checkpoint: str | None) -> Any:
     from terratorch.cli_tools import build_lightning_cli
 
     said = io.StringIO()
@@ -138,12 +147,15 @@ def _build(path: Path) -> Any:
         with contextlib.redirect_stderr(said), quiet_lightning():
             return build_lightning_cli(["--config", str(path)], run=False)
     except SystemExit as error:
-        lines = [line.strip() for line in said.getvalue().splitlines() if line.strip()]
-        start = next((i for i, line in enumerate(lines) if line.startswith("error:")), 0)
-        reason = " ".join(lines[start:]).removeprefix("error:").strip()
-        raise ValueError(f"{path} is not a valid TerraTorch config: {reason[:500]}") from error
+        reason = _plainly(said.getvalue().partition("error:")[2])
+        raise ValueError(f"{path} is not a valid TerraTorch config: {reason}") from error
     except Exception as error:
         # Whatever a task, datamodule or trainer raises is about the config.
+        weights = f" with the checkpoint {checkpoint}" if checkpoint is not None else ""
         raise ValueError(
-            f"TerraTorch cannot build the task of {path}: {' '.join(str(error).split())[:500]}"
+            f"TerraTorch cannot build the task of {path}{weights}: {_plainly(str(error))}"
         ) from error
+
+
+def _plainly(said: str) -> str:
+    return one_line(ValueError(_OR_NONE.sub(r"\1", said)))

@@ -76,13 +76,24 @@ class GeoTiffTiles:
         self.bands = [str(band) for band in bands]
         self.dataset_bands = None if dataset_bands is None else [str(b) for b in dataset_bands]
         check_bands(self.bands, self.dataset_bands)
-        if samples < MIN_TILES:
-            raise ValueError(f"samples must be at least {MIN_TILES}, got {samples}")
+        for what, value, least in (
+            ("size", size, 1),
+            ("samples", samples, MIN_TILES),
+            ("seed", seed, 0),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{what} must be at least {least}, got {value}")
+        if not 0 <= min_valid <= 1:
+            raise ValueError(f"min_valid must be from 0 to 1, got {min_valid}")
         for what, values in (("means", means), ("stds", stds)):
             if values is not None and len(values) != len(self.bands):
                 raise ValueError(
                     f"{what} has {len(values)} values for {len(self.bands)} bands: give one a band"
                 )
+            if values is not None and not np.isfinite(values).all():
+                raise ValueError(f"{what} must be finite numbers, got {list(values)}")
         if stds is not None and min(stds) <= 0:
             raise ValueError(f"stds must be above 0, got {min(stds)}")
         self.source = str(tiles) if isinstance(tiles, str | Path) else "a list of files"
@@ -140,7 +151,10 @@ class GeoTiffTiles:
                 collate_fn=list,
             )
             for chips in loader:
-                for name, image, problem in chips:
+                for chip in chips:
+                    if isinstance(chip, ValueError):
+                        raise chip
+                    name, image, problem = chip
                     if problem is not None:
                         self.dropped[problem] = self.dropped.get(problem, 0) + 1
                         continue
@@ -155,7 +169,7 @@ class GeoTiffTiles:
             yield _stack(waiting)
 
     def __len__(self) -> int:
-        """Number of batches if no chip is dropped."""
+        """Number of batches if there are as many usable chips as ``samples`` asks for."""
         return -(-self.samples // self.batch_size)
 
     def _too_few(self, used: int) -> str:
@@ -166,8 +180,11 @@ class GeoTiffTiles:
         )
 
 
-class _Chips(Dataset[tuple[str, Image, str | None]]):
-    """Reads chips and says what is wrong with those that cannot be used."""
+class _Chips(Dataset[tuple[str, Image, str | None] | ValueError]):
+    """Reads chips and says what is wrong with those that cannot be used.
+
+    An error is returned, not raised: a worker process would wrap it in its traceback.
+    """
 
     def __init__(self, chips: list[tuple[Scene, Chip]], min_valid: float) -> None:
         self.chips, self.min_valid = chips, min_valid
@@ -175,9 +192,12 @@ class _Chips(Dataset[tuple[str, Image, str | None]]):
     def __len__(self) -> int:
         return len(self.chips)
 
-    def __getitem__(self, index: int) -> tuple[str, Image, str | None]:
+    def __getitem__(self, index: int) -> tuple[str, Image, str | None] | ValueError:
         scene, chip = self.chips[index]
-        image = scene.read(chip)
+        try:
+            image = scene.read(chip)
+        except ValueError as error:
+            return error
         rows = f"{chip.row}:{chip.row + scene.size}"
         name = f"{scene.name}[{rows},{chip.column}:{chip.column + scene.size}]"
         return (name, *clean(image, scene.nodata, self.min_valid))

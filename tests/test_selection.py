@@ -20,7 +20,11 @@ BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
 SAMPLES = Path(str(files("terratorch_simpler"))) / "samples"
 IMAGES = SAMPLES / "train" / "images"
 NAME = "prithvi_eo_v2_tiny_tl"
-WEIGHTS = {"pretrained": True, "ckpt_path": str(SAMPLES / f"{NAME}.pt"), "bands": BANDS}
+WEIGHTS: dict[str, Any] = {
+    "pretrained": True,
+    "ckpt_path": str(SAMPLES / f"{NAME}.pt"),
+    "bands": BANDS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +78,11 @@ def test_the_similarity_is_that_of_the_raw_block_outputs(trained: Backbone) -> N
 
 
 def _hsic(layers: list[Any]) -> Any:
-    """Song et al. (2012), term by term, on features scaled as one variance a layer."""
+    """Song et al. (2012), term by term."""
     grams = []
     for layer in layers:
         centred = layer - layer.mean(axis=0)
-        gram = centred @ centred.T / np.square(centred).mean()
+        gram = centred @ centred.T
         np.fill_diagonal(gram, 0)
         grams.append(gram)
     n = len(grams[0])
@@ -148,7 +152,7 @@ def test_the_module_is_left_as_it_was(trained: Backbone) -> None:
     before = {name: value.clone() for name, value in trained.module.state_dict().items()}
     _plan(trained.module, [torch.randn(8, 6, 32, 32)])
     assert trained.module.training
-    assert not any(block._forward_hooks for block in trained.module.blocks)  # type: ignore
+    assert not any(block._forward_hooks for block in trained.module.blocks)  # type: ignore[union-attr]
     after = trained.module.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
     trained.module.eval()
@@ -189,6 +193,13 @@ def test_images_that_cannot_be_read_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         _plan(trained.module, [images])
+
+
+def test_tiles_with_fewer_tokens_than_the_others_are_refused(trained: Backbone) -> None:
+    images = [torch.randn(4, 6, 64, 64), torch.randn(4, 6, 32, 32)]
+    with pytest.raises(ValueError, match="draw fewer tokens"):
+        _plan(trained.module, images)
+    assert _plan(trained.module, images, tokens=4).tiles.used == 8
 
 
 @pytest.mark.parametrize(

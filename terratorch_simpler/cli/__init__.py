@@ -6,12 +6,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, Namespace
 
 from terratorch_simpler.cli.parser import build_parser
-
-if TYPE_CHECKING:
-    from jsonargparse import Namespace
+from terratorch_simpler.messages import one_line
 
 MISTAKE = 2
 """Exit status for a mistake in what was typed or in a file that was named."""
@@ -19,7 +19,10 @@ MISTAKE = 2
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with status 2 and one message for a mistake of the user's."""
-    options = build_parser().parse_args(arguments)
+    try:
+        options = build_parser().parse_args(arguments)
+    except ArgumentError as error:
+        _exit(f"{one_line(error)} (see --help)")
     command = import_module(f"terratorch_simpler.cli.{options.subcommand}")
     chosen: Namespace = options[options.subcommand]
     with warnings.catch_warnings():
@@ -32,8 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (ValueError, OSError) as error:
             if chosen.debug:
                 raise
-            print(f"terratorch-simpler: error: {error}", file=sys.stderr)
-            sys.exit(MISTAKE)
+            _exit(_message(error))
+
+
+def _message(error: ValueError | OSError) -> str:
+    # Errors of the system start with a number and name the file last.
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return one_line(error, most=2000)
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"terratorch-simpler: error: {message}", file=sys.stderr)
+    sys.exit(MISTAKE)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from terratorch_simpler.cli.parser import build_parser
-from terratorch_simpler.cli.select import Results, select_to_folder
+from terratorch_simpler.cli.select import RESULTS, Results, select_to_folder
 from terratorch_simpler.files import check_free, make_folder, write_files
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from terratorch_simpler.timing import Measured
 
 TASK = "segmentation.yaml"
@@ -44,13 +46,16 @@ def run(options: Namespace) -> None:
     """Run the command.
 
     Raises:
-        ValueError: If the output folder cannot be written.
+        ValueError: If the output folder cannot be written, or there is nothing to train.
         FileExistsError: If it holds results already and ``--overwrite`` is not given.
     """
     console = Console(quiet=options.quiet, highlight=False)
+    if options.epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {options.epochs}")
     folder = Path(options.output)
     task = folder / TASK
-    check_free([task], options.overwrite, option="--overwrite")
+    results = [folder / name for name in (*RESULTS, f"{task.stem}_simpler.yaml")]
+    check_free([task, *results], options.overwrite, option="--overwrite")
     make_folder(folder)
     write_files({task: task_config()}, options.overwrite)
     console.rule("1. Select the depth")
@@ -98,7 +103,8 @@ def _fine_tune(config: Path, folder: Path, epochs: int) -> Trained:
         ]
         cli = build_lightning_cli(["--config", str(config), *overrides], run=False)
         timer = StepTimer()
-        cli.trainer.callbacks.append(timer)
+        callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks.append(timer)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         scores = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)[0]
     model = cli.model.model

@@ -10,10 +10,11 @@ from terratorch_simpler.criteria import BASELINES, CRITERIA
 
 
 def build_parser() -> ArgumentParser:
-    """The parser of ``terratorch-simpler``."""
+    """The parser of ``terratorch-simpler``; raises ``ArgumentError`` for a mistake."""
     parser = ArgumentParser(
         prog="terratorch-simpler",
         description="Choose the depth of a TerraTorch backbone before fine-tuning.",
+        exit_on_error=False,
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subcommands(required=True)
@@ -31,7 +32,8 @@ def _version() -> str:
 def _select() -> ArgumentParser:
     parser = ArgumentParser(
         description="Choose how many blocks of a backbone to keep, from unlabelled tiles. Name the "
-        "config of a task, or a backbone with its tiles and bands."
+        "config of a task, or a backbone with its tiles and bands.",
+        exit_on_error=False,
     )
     add = parser.add_argument
     add("--config", type=str | None, help="a working TerraTorch config: TASK.yaml")
@@ -63,7 +65,8 @@ def _select() -> ArgumentParser:
 def _demo() -> ArgumentParser:
     parser = ArgumentParser(
         description="Select a depth on the embedded Sentinel-2 sample, fine-tune the full and the "
-        "pruned model for a few steps, and compare them."
+        "pruned model for a few steps, and compare them.",
+        exit_on_error=False,
     )
     parser.add_argument("--output", type=str, default="demo", help="folder for the results")
     parser.add_argument("--epochs", type=int, default=8, help="epochs of each fine-tuning")

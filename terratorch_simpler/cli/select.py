@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from terratorch_simpler.files import check_free, make_folder, write_files
+from terratorch_simpler.messages import one_line
 from terratorch_simpler.plan import PruningPlan
 from terratorch_simpler.wording import decision_sentence, describe, others_rows, savings_rows
 
@@ -76,6 +77,8 @@ def _select(
 ) -> Results:
     console = Console(quiet=options.quiet, highlight=False)
     console.print("Loading TerraTorch ...")
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     from terratorch_simpler.selection import Settings, run_selection
 
     settings = Settings(
@@ -91,7 +94,13 @@ def _select(
     )
     backbone, tiles = _from_config(config, options) if config else _from_options(options)
     console.print(f"Measuring {backbone.depth} blocks of {backbone.label} ...")
-    selection = run_selection(backbone, tiles, settings)
+    try:
+        selection = run_selection(backbone, tiles, settings)
+    except (MisconfigurationException, ImportError) as error:
+        raise ValueError(
+            f"Lightning cannot run with --accelerator {options.accelerator} and --precision "
+            f"{options.precision}: {one_line(error)}"
+        ) from error
     files, savings = _render(selection, backbone, folder, config, rewritten)
     write_files(files, options.overwrite)
     if not options.quiet:
@@ -104,6 +113,8 @@ def _from_config(config: Path, options: Namespace) -> tuple[Any, Any]:
 
     task = read_task(config)
     if options.tiles is None:
+        if task.datamodule is None:
+            raise ValueError(f"{config} has no data: add it, or give tiles with --tiles")
         return task.backbone, task.datamodule
     if task.bands is None:
         raise ValueError(f"{config} names no backbone_bands: add them to use --tiles")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_a_user_selects_trains_and_loads_without_plan_or_tiles(
         "--predict_output_dir", "predicted", "--data.init_args.predict_data_root=data/val/images",
     )  # fmt: skip
     assert list(Path("predicted").glob("*.tif"))
-    loaded = SemanticSegmentationTask.load_from_checkpoint(checkpoint)
+    loaded: Any = SemanticSegmentationTask.load_from_checkpoint(checkpoint)
     assert len(loaded.model.encoder.blocks) == plan.depth
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())

@@ -1,0 +1,106 @@
+"""What several test modules share: a small Prithvi, and plans that agree with themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from terratorch_simpler.criteria import CRITERIA, Matrix, best_depth
+from terratorch_simpler.plan import BackboneRecord, PruningPlan, TilesRecord
+
+PathMatrix = Callable[[Sequence[float]], Matrix]
+MakePlan = Callable[..., PruningPlan]
+TINY = "prithvi_eo_v2_tiny_tl"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., Any]:
+    """TerraTorch's own way to build a backbone, with seeded weights and in eval mode."""
+    from terratorch.registry import BACKBONE_REGISTRY
+
+    def build(name: str = TINY, seed: int = 0, **arguments: Any) -> Any:
+        torch.manual_seed(seed)
+        return BACKBONE_REGISTRY.build(name, **{"img_size": 32} | arguments).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_prithvi(build: Callable[..., Any]) -> nn.Module:
+    """An untrained Prithvi of 12 blocks and 4 patches. Tests must leave it as it is."""
+    module: nn.Module = build()
+    return module
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensor:
+    """Two images for the small Prithvi."""
+    return torch.randn(2, 6, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def path_matrix() -> PathMatrix:
+    """Similarity of a path on the circle: cosine of the angle between any two layers."""
+
+    def matrix(moves: Sequence[float]) -> Matrix:
+        angles = np.concatenate([[0.0], np.cumsum(moves)])
+        return np.asarray(np.round(np.cos(angles[:, None] - angles[None, :]), 6))
+
+    return matrix
+
+
+@pytest.fixture(scope="session")
+def make_plan(path_matrix: PathMatrix) -> MakePlan:
+    """Plans without a pass over tiles: the path moves for ``moving`` blocks, then stands still."""
+
+    def make(moving: int = 4, total: int = 12, **backbone: Any) -> PruningPlan:
+        similarity = path_matrix([0.2] * moving + [0.0] * (total - moving))
+        scores = CRITERIA["simpler"](similarity)
+        depth = best_depth(scores)
+        record = {
+            "name": TINY,
+            "arguments": {"pretrained": True, "bands": ["BLUE", "RED"]},
+            "family": "Prithvi",
+            "depth": total,
+            "width": 192,
+            "parameters": 5_400_000,
+            "kept_parameters": 2_000_000,
+            "pretrained": True,
+            "fingerprint": "0" * 64,
+        }
+        return PruningPlan(
+            depth=depth,
+            total_depth=total,
+            kept_blocks=list(range(depth)),
+            criterion="simpler",
+            pooling="tokens",
+            tokens=16,
+            confidence=0.75,
+            depth_shares={depth: 0.75, depth + 1: 0.25},
+            stabilizes=True,
+            scores=scores,
+            others={"stabilization": [0, 1, 2], "uniform": [3, 7, 11]},
+            similarity=similarity.tolist(),
+            backbone=BackboneRecord(**record | backbone),
+            tiles=TilesRecord(
+                source="tiles",
+                names=["a.tif", "b.tif"],
+                used=2,
+                dropped=0,
+                seed=0,
+                tiles_per_group=16,
+            ),
+            versions={"torch": torch.__version__},
+        )
+
+    return make
