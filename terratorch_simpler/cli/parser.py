@@ -69,7 +69,7 @@ def _demo() -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--output", type=str, default="demo", help="folder for the results")
-    parser.add_argument("--epochs", type=int, default=8, help="epochs of each fine-tuning")
+    parser.add_argument("--epochs", type=int, default=24, help="epochs of each fine-tuning")
     _add_common(parser)
     return parser
 
