@@ -138,6 +138,9 @@ def check_arguments(name: str, arguments: dict[str, Any]) -> None:
         ValueError: As :func:`check_name`, or if the checkpoint is no file of weights.
         FileNotFoundError: If the checkpoint does not exist.
     """
+    checkpoint = arguments.get("ckpt_path")
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint} (ckpt_path of {name})")
     check_name(name)
     family = family_of_name(name)
     assert family is not None
@@ -154,12 +157,7 @@ def check_arguments(name: str, arguments: dict[str, Any]) -> None:
             f"{name} cannot be cut with vit_adapter, which reads blocks at fixed positions of the "
             "full depth: remove vit_adapter to prune"
         )
-    checkpoint = arguments.get("ckpt_path")
-    if checkpoint is None:
-        return
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint} (ckpt_path of {name})")
-    if arguments.get("pretrained"):
+    if checkpoint is not None and arguments.get("pretrained"):
         _read_weights(Path(checkpoint), name)
 
 

@@ -40,9 +40,11 @@ def scores_figure(plan: PruningPlan) -> Figure:
         scored = sorted(plan.scores)
         colors = [KEPT if depth == plan.depth else REMOVED for depth in scored]
         values = [plan.scores[depth] for depth in scored]
-        axes.vlines(scored, min(0.0, *values), values, colors=colors, linewidth=2)
+        base = 0.0 if min(values) <= 0 <= max(values) else min(values)
+        axes.vlines(scored, base, values, colors=colors, linewidth=2)
         axes.scatter(scored, values, c=colors, zorder=3)
-        axes.axhline(0, color="black", linewidth=0.6)
+        if base == 0:
+            axes.axhline(0, color="black", linewidth=0.6)
         axes.set_ylabel(f"score ({plan.criterion})")
     else:
         axes.text(0.5, 0.5, f"{plan.criterion}: depth named by the user", ha="center")
