@@ -32,7 +32,7 @@ class Trained:
     Attributes:
         depth: Number of blocks.
         parameters: Parameters of the whole model, decoder and head included.
-        measured: Seconds of a training step and of inference.
+        measured: Milliseconds of a training step and of inference.
         miou: Mean intersection over union on the validation tiles, 0..1.
     """
 

@@ -65,7 +65,7 @@ def _select() -> ArgumentParser:
 def _demo() -> ArgumentParser:
     parser = ArgumentParser(
         description="Select a depth on the embedded Sentinel-2 sample, fine-tune the full and the "
-        "pruned model for a few steps, and compare them.",
+        "pruned model for some epochs, and compare them.",
         exit_on_error=False,
     )
     parser.add_argument("--output", type=str, default="demo", help="folder for the results")
