@@ -62,6 +62,13 @@ def band_word(label: str, file_name: str = "") -> str | None:
     return table.get(text) or (text if text in _WORDS or text == "NIR" else None)
 
 
+def band_names(bands: object) -> list[str] | None:
+    """Bands of a config as plain names, enum members included; None if it is no list of them."""
+    if not isinstance(bands, list | tuple):
+        return None
+    return [str(getattr(band, "value", band)) for band in bands]
+
+
 def check_bands(bands: Sequence[str], dataset_bands: Sequence[str] | None) -> None:
     """Refuse band lists that cannot be right whatever the files hold.
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from terratorch_simpler.criteria import (
@@ -17,6 +18,7 @@ from terratorch_simpler.criteria import (
     best_depth,
 )
 from terratorch_simpler.plan import unknown_criterion
+from terratorch_simpler.similarity import normalise_hsic
 
 RESAMPLES = 1000
 
@@ -72,11 +74,7 @@ def cka(terms: NDArray[np.float64]) -> NDArray[np.float64]:
     The decision is taken on what the plan shows, so that it can be recomputed from the plan and
     does not depend on the last bits of a machine's arithmetic.
     """
-    norm = np.sqrt(np.clip(np.diagonal(terms, axis1=-2, axis2=-1), 0, None))
-    scale = norm[..., :, None] * norm[..., None, :]
-    similarity = np.divide(terms, scale, out=np.zeros_like(terms), where=scale > 0)
-    diagonal = np.arange(terms.shape[-1])
-    similarity[..., diagonal, diagonal] = 1.0
+    similarity = normalise_hsic(torch.from_numpy(terms)).numpy()
     rounded: NDArray[np.float64] = np.round((similarity + similarity.swapaxes(-1, -2)) / 2, 6)
     return rounded
 

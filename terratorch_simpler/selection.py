@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones import Backbone, count_parameters, load_backbone
+from terratorch_simpler.bands import band_names
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.decision import Decision, Evidence, check_criterion, decide
 from terratorch_simpler.inputs import InputStatistics, check_images
@@ -78,13 +78,11 @@ class Selection:
     Attributes:
         plan: The plan.
         thumbnails: Some of the tiles as RGB, uint8 [H, W, 3], by name.
-        seconds: Time of the pass over the tiles.
         image: One tile as the backbone saw it, for measuring time: [1, bands, ...].
     """
 
     plan: PruningPlan
     thumbnails: dict[str, np.ndarray[Any, Any]]
-    seconds: float
     image: Tensor
 
 
@@ -149,9 +147,7 @@ def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selecti
     if settings.criterion in CRITERIA:
         CRITERIA[settings.criterion].check_depth(backbone.depth)
     loop = _Loop(backbone, source, settings, seed, samples)
-    start = time.perf_counter()
     _run(loop, source, settings)
-    seconds = time.perf_counter() - start
     evidence = loop.evidence()
     decision = decide(evidence, settings.criterion, settings.depth, seed)
     plan = _make_plan(backbone, source, settings, decision, loop, seed)
@@ -159,7 +155,7 @@ def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selecti
         if message is not None:
             warnings.warn(message, SelectionWarning, stacklevel=3)
     assert loop.example is not None
-    return Selection(plan, loop.thumbnails.images, seconds, loop.example)
+    return Selection(plan, loop.thumbnails.images, loop.example)
 
 
 def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
@@ -185,10 +181,9 @@ def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
         )
     for_tiles = signature(GeoTiffTiles).parameters.keys()
     arguments = {key: value for key, value in calibration.items() if key in for_tiles}
-    arguments.setdefault("bands", backbone.arguments.get("bands"))
+    arguments["bands"] = band_names(calibration.get("bands", backbone.arguments.get("bands")))
     if not arguments["bands"]:
         raise ValueError("calibration needs bands: name them there or as backbone_bands")
-    arguments["bands"] = [str(getattr(band, "value", band)) for band in arguments["bands"]]
     settings = {key: value for key, value in calibration.items() if key not in for_tiles}
     return run_selection(backbone, GeoTiffTiles(**arguments), Settings(**settings)).plan
 

@@ -94,11 +94,23 @@ def cka_from_terms(terms: Tensor) -> Tensor:
         [L, L] float64 matrix: symmetric, 1 on the diagonal. A layer that is constant over the
         samples has no similarity to any other (0).
     """
-    hsic = terms.double().sum(dim=0)
-    norm = hsic.diagonal().clamp_min(0).sqrt()
-    scale = norm[:, None] * norm[None, :]
+    return normalise_hsic(terms.double().sum(dim=0))
+
+
+def normalise_hsic(hsic: Tensor) -> Tensor:
+    """CKA from summed HSIC: ``hsic[i, j] / sqrt(hsic[i, i] hsic[j, j])``, 0 where that is 0 / 0.
+
+    Args:
+        hsic: float64 [..., L, L], symmetric.
+
+    Returns:
+        The same shape, 1 on the diagonal.
+    """
+    norm = hsic.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    scale = norm[..., :, None] * norm[..., None, :]
     similarity = torch.where(scale > 0, hsic / scale.clamp_min(1e-300), 0.0)
-    return similarity.fill_diagonal_(1.0)
+    similarity.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    return similarity
 
 
 def linear_cka(x: Tensor, y: Tensor) -> Tensor:

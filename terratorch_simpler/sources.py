@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from terratorch_simpler.bands import band_names
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.tiles import GeoTiffTiles
 
@@ -190,7 +191,7 @@ class Source:
         means: Mean of each band if the tiles are still to be normalised.
         stds: Standard deviation of each band, likewise.
         bands: Names of the bands if they are known.
-        total: Number of tiles if it is known before they are read.
+        chips: The chips behind it, where it reads GeoTIFF files.
     """
 
     label: str
@@ -228,7 +229,7 @@ def open_source(tiles: Any, samples: int, seed: int) -> Source:
         return Source(
             f"training images of {type(tiles).__name__}",
             {"datamodule": TrainingImages(tiles, samples, seed)},
-            bands=_names(getattr(tiles, "output_bands", None)),
+            bands=band_names(getattr(tiles, "output_bands", None)),
         )
     if isinstance(tiles, Iterable) and not isinstance(tiles, str | Tensor | Mapping):
         return Source(type(tiles).__name__, {"dataloaders": Stream(tiles)})
@@ -236,9 +237,3 @@ def open_source(tiles: Any, samples: int, seed: int) -> Source:
         "tiles must be GeoTiffTiles, a DataLoader, a LightningDataModule or an iterable of "
         f"batches, got {type(tiles).__name__} (for a folder: GeoTiffTiles(folder, bands=[...]))"
     )
-
-
-def _names(bands: Any) -> list[str] | None:
-    if not isinstance(bands, list | tuple):
-        return None
-    return [str(getattr(band, "value", band)) for band in bands]

@@ -20,6 +20,7 @@ from terratorch_simpler.backbones import (
     load_backbone,
     wrap_backbone,
 )
+from terratorch_simpler.bands import band_names
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.quiet import quiet_lightning
 
@@ -46,16 +47,12 @@ class Task:
     @property
     def bands(self) -> list[str] | None:
         """Bands that the backbone reads, if the config names them."""
-        bands = self.backbone.arguments.get("bands")
-        return [str(getattr(band, "value", band)) for band in bands] if bands else None
+        return band_names(self.backbone.arguments.get("bands"))
 
     @property
     def dataset_bands(self) -> list[str] | None:
         """Bands that the datamodule's files hold, if it says so."""
-        bands = getattr(self.datamodule, "dataset_bands", None)
-        if not isinstance(bands, list | tuple):
-            return None
-        return [str(getattr(band, "value", band)) for band in bands]
+        return band_names(getattr(self.datamodule, "dataset_bands", None))
 
     def normalisation(self) -> tuple[list[float], list[float]] | None:
         """Means and standard deviations of the datamodule, where it keeps them as usual."""

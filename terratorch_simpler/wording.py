@@ -58,13 +58,19 @@ def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:
 
 def describe(blocks: list[int]) -> str:
     """Block indices in words: ``0-4`` or ``0-2, 5, 7``."""
-    runs: list[list[int]] = []
-    for block in blocks:
-        if runs and block == runs[-1][-1] + 1:
-            runs[-1].append(block)
+    runs = runs_of(blocks)
+    return ", ".join(f"{start}-{end}" if end > start else str(start) for start, end in runs)
+
+
+def runs_of(numbers: list[int]) -> list[tuple[int, int]]:
+    """First and last of each run of consecutive numbers in a sorted list."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], number
         else:
-            runs.append([block])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+            runs.append((number, number))
+    return runs
 
 
 def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.wording import runs_of
 
 KEPT, REMOVED, SHARE = "#1b7f5c", "#9aa5b1", "#d9822b"
 
@@ -18,7 +19,7 @@ def similarity_figure(plan: PruningPlan) -> Figure:
     figure = Figure(figsize=(5.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(plan.similarity, vmin=0, vmax=1, cmap="viridis", origin="lower")
-    for start, end in _runs([0, *(block + 1 for block in plan.kept_blocks)]):
+    for start, end in runs_of([0, *(block + 1 for block in plan.kept_blocks)]):
         side = end - start + 1
         corner = (start - 0.5, start - 0.5)
         axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=2))
@@ -56,13 +57,6 @@ def scores_figure(plan: PruningPlan) -> Figure:
     axes.set(xlabel="depth (blocks kept)", xlim=(0.3, plan.total_depth + 0.7), xticks=depths[::2])
     axes.set_title(f"Depth {plan.depth} of {plan.total_depth}")
     return figure
-
-
-def _runs(layers: list[int]) -> list[tuple[int, int]]:
-    """First and last of each run of consecutive layers."""
-    breaks = [i for i in range(1, len(layers)) if layers[i] != layers[i - 1] + 1]
-    starts = [0, *breaks]
-    return [(layers[a], layers[b - 1]) for a, b in zip(starts, [*breaks, len(layers)], strict=True)]
 
 
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
