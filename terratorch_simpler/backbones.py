@@ -8,20 +8,23 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from terratorch_simpler.bands import band_names
 from terratorch_simpler.families import (
-    FAMILIES,
     Family,
     Statistics,
     blocks_of,
     family_of_name,
     find_family,
+    without_memory,
 )
+from terratorch_simpler.families.timm_vit import TIMM_VIT, choose_outputs
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.plan import PruningPlan
 
@@ -41,6 +44,7 @@ class Backbone:
         name: Its registry name; None for a module given directly.
         arguments: What the registry built it with.
         pretrained: Whether pre-trained weights were loaded; None if unknown.
+        by_frame: Whether TerraTorch's temporal wrapper gives it the frames of a tile one by one.
     """
 
     module: nn.Module
@@ -48,6 +52,7 @@ class Backbone:
     name: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     pretrained: bool | None = None
+    by_frame: bool = False
 
     @property
     def depth(self) -> int:
@@ -64,9 +69,14 @@ class Backbone:
         """What to call it: the registry name, or the class."""
         return self.name or type(self.module).__name__
 
+    @property
+    def bands(self) -> list[str] | None:
+        """Names of the bands that it reads, if its arguments say so."""
+        return band_names(self.family.read_bands(self.arguments))
+
     def statistics(self, bands: list[str]) -> Statistics | None:
         """Means and standard deviations its weights were pre-trained with, if published."""
-        return self.family.statistics(self.name, bands) if self.name else None
+        return self.family.statistics(self.name, self.arguments, bands) if self.name else None
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and weights of its blocks."""
@@ -81,10 +91,11 @@ class Backbone:
     def release(self) -> None:
         """Let the memory of a module that was built here go as soon as nothing holds it.
 
-        TerraTorch binds ``forward`` to a closure over the module: a cycle that would keep it until
-        the next garbage collection.
+        TerraTorch can bind ``forward`` to a closure over the module: a cycle that would keep it
+        until the next garbage collection.
         """
-        self.module.__dict__.pop("forward", None)
+        for name in self.family.bound:
+            self.module.__dict__.pop(name, None)
 
     def check_plan(self, plan: PruningPlan) -> None:
         """Refuse a plan made for another backbone, depth or other pre-trained weights.
@@ -108,11 +119,14 @@ def canonical_name(name: str) -> str:
     return name.removeprefix("terratorch_")
 
 
-def load_backbone(backbone: str | nn.Module, **arguments: Any) -> Backbone:
+def load_backbone(
+    backbone: str | nn.Module, *, blocks: str | None = None, **arguments: Any
+) -> Backbone:
     """Build a full backbone by its registry name, or take one that is there.
 
     Args:
         backbone: A name of TerraTorch's backbone registry, or a backbone.
+        blocks: Dotted name of its list of blocks, where no rule finds the one that is meant.
         **arguments: Arguments of the registry's builder. With a module only ``pretrained``, to say
             whether its weights are.
 
@@ -125,26 +139,54 @@ def load_backbone(backbone: str | nn.Module, **arguments: Any) -> Backbone:
         pretrained = arguments.pop("pretrained", None)
         if arguments:
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a module")
-        return Backbone(backbone, find_family(backbone), pretrained=pretrained)
+        return Backbone(backbone, find_family(backbone, blocks), pretrained=pretrained)
     name = canonical_name(backbone)
-    check_arguments(name, arguments)
-    return wrap_backbone(_build(name, arguments), name, arguments)
+    check_arguments(name, arguments, blocks)
+    return wrap_backbone(build_full(name, arguments), name, arguments, blocks)
 
 
-def check_arguments(name: str, arguments: dict[str, Any]) -> None:
-    """Refuse a backbone that cannot be cut, or a checkpoint that is not there or none.
+def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = None) -> None:
+    """Refuse what can be refused before any weight is read.
 
     Raises:
-        ValueError: As :func:`check_name`, or if the checkpoint is no file of weights.
+        ValueError: If there is no such backbone, its depth cannot be cut, an argument is misspelt,
+            or its checkpoint is no file of weights.
         FileNotFoundError: If the checkpoint does not exist.
     """
-    checkpoint = arguments.get("ckpt_path")
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint} (ckpt_path of {name})")
     check_name(name)
-    family = family_of_name(name)
-    assert family is not None
-    known = family.arguments()
+    family = name_family(name)
+    argument = family.weights if family else "ckpt_path"
+    checkpoint = arguments.get(argument)
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint} ({argument} of {name})")
+    if family is not None and family.arguments is not None:
+        _check_known(name, arguments, family.arguments())
+    if family is None or callable(family.blocks) or blocks is not None:
+        # Whether it can be cut shows from its layers: better before a download than after.
+        find_family(sketch(name, arguments), blocks, name)
+    if checkpoint is not None and (family is None or _reads_weights(family, arguments)):
+        _read_weights(Path(checkpoint), name, argument)
+
+
+def band_arguments(name: str, bands: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the builder of a registry name takes for bands, beside the arguments given.
+
+    Raises:
+        ValueError: If it needs more to know which bands are meant.
+    """
+    name = canonical_name(name)
+    family = name_family(name)
+    if family is not None:
+        return family.write_bands(bands, given)
+    found = find_source(name)
+    assert found is not None
+    taken = signature(full_sources()[found[0]][found[1]]).parameters
+    argument = next((key for key in ("model_bands", "bands") if key in taken), None)
+    return {argument: bands} if argument is not None else {}
+
+
+def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
+    """Refuse a misspelt argument that the builder would swallow without a word."""
     for unknown in sorted(arguments.keys() - known):
         close = difflib.get_close_matches(unknown, known, n=2, cutoff=0.75)
         if close:
@@ -157,19 +199,34 @@ def check_arguments(name: str, arguments: dict[str, Any]) -> None:
             f"{name} cannot be cut with vit_adapter, which reads blocks at fixed positions of the "
             "full depth: remove vit_adapter to prune"
         )
-    if checkpoint is not None and arguments.get("pretrained"):
-        _read_weights(Path(checkpoint), name)
 
 
-def wrap_backbone(module: nn.Module, name: str, arguments: dict[str, Any]) -> Backbone:
+def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """A backbone without weights and memory, to read its layers from."""
+    family = name_family(name)
+    # No builder loads weights unless it is asked to, and not all of them know of any.
+    bare = {key: value for key, value in arguments.items() if key != "pretrained"}
+    if family is not None and family.weights in bare:
+        bare[family.weights] = None
+    return without_memory(lambda: build_full(name, bare))
+
+
+def _reads_weights(family: Family, arguments: Mapping[str, Any]) -> bool:
+    pretrained = bool(arguments.get("pretrained", False))
+    return pretrained or (family.weights_always and arguments.get(family.weights) is not None)
+
+
+def wrap_backbone(
+    module: nn.Module, name: str, arguments: dict[str, Any], blocks: str | None = None
+) -> Backbone:
     """Take a full backbone that the registry built by this name and these arguments.
 
     Raises:
         ValueError: If it cannot be cut, or its checkpoint does not hold its weights.
     """
-    family = find_family(module)
-    pretrained = bool(arguments.get("pretrained", False))
-    checkpoint = arguments.get("ckpt_path")
+    family = find_family(module, blocks, name)
+    pretrained = _reads_weights(family, arguments)
+    checkpoint = arguments.get(family.weights)
     if pretrained and checkpoint is not None:
         _check_checkpoint(Path(checkpoint), module, family, name)
     return Backbone(module, family, name, dict(arguments), pretrained)
@@ -183,20 +240,26 @@ def full_sources() -> dict[str, Any]:
     return {prefix: BACKBONE_REGISTRY[prefix] for prefix in prefixes if prefix != SOURCE}
 
 
-def find_source(name: str) -> tuple[Any, str] | None:
-    """The source of a full backbone and its name there, or None if there is no such backbone."""
+def find_source(name: str) -> tuple[str, str] | None:
+    """Prefix of the source of a full backbone and its name there; None if there is none."""
     sources = full_sources()
     prefix, _, rest = name.partition("_")
     if prefix in sources:
-        return (sources[prefix], rest) if rest in sources[prefix] else None
-    return next(((source, name) for source in sources.values() if name in source), None)
+        return (prefix, rest) if rest in sources[prefix] else None
+    return next(((prefix, name) for prefix, source in sources.items() if name in source), None)
+
+
+def name_family(name: str) -> Family | None:
+    """The family of a registry name, as far as names tell; None if its layers have to say."""
+    found = find_source(name)
+    return family_of_name(*found) if found is not None else None
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is no full backbone that can be cut, before anything is built.
+    """Refuse a name that is no full backbone, before anything is built.
 
     Raises:
-        ValueError: With the nearest names, or the reason.
+        ValueError: With the nearest names.
     """
     if name.startswith(f"{SOURCE}_"):
         raise ValueError(
@@ -206,26 +269,41 @@ def check_name(name: str) -> None:
     if find_source(name) is None:
         known = [known for source in full_sources().values() for known in source]
         close = difflib.get_close_matches(name, known, n=4)
-        hint = f"did you mean {', '.join(close)}?" if close else "see list(BACKBONE_REGISTRY)"
-        raise ValueError(f"TerraTorch has no backbone '{name}': {hint}")
-    if family_of_name(name) is None:
-        raise ValueError(
-            f"the depth of '{name}' cannot be cut: supported families are "
-            f"{', '.join(family.name for family in FAMILIES)}"
+        hint = (
+            f"did you mean {', '.join(close)}?" if close else "see 'terratorch-simpler backbones'"
         )
+        raise ValueError(f"TerraTorch has no backbone '{name}': {hint}")
 
 
-def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Build through the registry, whose errors say little of the argument that caused them."""
-    from terratorch.utils import InvalidModelError
+def build_full(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Build a full backbone through the registry, whose errors say little of their cause.
 
+    timm leaves out the blocks after the last of ``out_indices``: it is built with all of them, and
+    the indices are kept beside it.
+
+    Raises:
+        ValueError: If it cannot be built, with the reason.
+    """
     found = find_source(name)
     assert found is not None
-    source, own_name = found
-    checkpoint = arguments.get("ckpt_path")
+    family = family_of_name(*found)
+    arguments = dict(arguments)
+    chosen = arguments.pop("out_indices", None) if family is TIMM_VIT else None
+    module = _build(name, *found, arguments, family.weights if family else "ckpt_path")
+    if chosen is not None:
+        choose_outputs(module, chosen)
+    return module
+
+
+def _build(
+    name: str, prefix: str, own_name: str, arguments: dict[str, Any], weights: str
+) -> nn.Module:
+    from terratorch.utils import InvalidModelError
+
+    checkpoint = arguments.get(weights)
     try:
-        module: nn.Module = source.build(own_name, **arguments)
-    except (TypeError, AssertionError, ImportError) as error:
+        module: nn.Module = full_sources()[prefix].build(own_name, **arguments)
+    except (TypeError, AssertionError, ImportError, NotImplementedError) as error:
         raise ValueError(
             f"{name} could not be built from {arguments}: {one_line(error)}"
         ) from error
@@ -234,7 +312,7 @@ def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
             raise
         raise ValueError(
             f"the weights of {name} could not be fetched ({one_line(error)}): connect, or give a "
-            "file with ckpt_path"
+            f"file with {weights}"
         ) from error
     except ValueError:
         raise
@@ -253,7 +331,7 @@ def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
     return module
 
 
-def _read_weights(path: Path, name: str) -> Mapping[str, Any]:
+def _read_weights(path: Path, name: str, argument: str) -> Mapping[str, Any]:
     """The weights in a file by name, mapped into memory where its format allows."""
     try:
         mapped = zipfile.is_zipfile(path)
@@ -262,24 +340,27 @@ def _read_weights(path: Path, name: str) -> Mapping[str, Any]:
         # A file that torch did not write raises all kinds of things.
         raise ValueError(
             f"the checkpoint {path} of {name} is no file of weights, or is damaged (torch.load: "
-            f"{type(error).__name__}): give another one as ckpt_path"
+            f"{type(error).__name__}): give another one as {argument}"
         ) from error
     if not isinstance(weights, Mapping):
         raise ValueError(
             f"the checkpoint {path} of {name} holds a {type(weights).__name__}, not weights by "
-            "name: give another one as ckpt_path"
+            f"name: give another one as {argument}"
         )
     return weights
 
 
 def _check_checkpoint(path: Path, module: nn.Module, family: Family, name: str) -> None:
     """Refuse a checkpoint without the blocks' weights, which TerraTorch would only log."""
-    weights = _read_weights(path, name)
-    held = {str(key).rpartition(f"{family.blocks}.")[2] for key in weights}
+    weights = _read_weights(path, name, family.weights)
+    assert isinstance(family.blocks, str)
+    # A wrapper of TerraTorch adds a level of names that a file of weights does not have.
+    blocks = family.blocks.rpartition(".")[2]
+    held = {str(key).rpartition(f"{blocks}.")[2] for key in weights}
     wanted = [key for key, _ in blocks_of(module, family).named_parameters()]
     missing = [key for key in wanted if key not in held]
     if missing:
         raise ValueError(
             f"the checkpoint {path} does not hold {name}: {len(missing)} of {len(wanted)} block "
-            f"weights are missing, the first is {family.blocks}.{missing[0]}"
+            f"weights are missing, the first is {blocks}.{missing[0]}"
         )

@@ -12,17 +12,20 @@ Edit = tuple[int, int, str]
 """Start and end of a piece of the text, and what it becomes."""
 
 
-def simpler_config(text: str, keep_blocks: int | list[int], plan: str) -> str:
+def simpler_config(
+    text: str, keep_blocks: int | list[int], plan: str, blocks: str | None = None
+) -> str:
     """Rewrite a config for the pruned backbone, touching nothing but its lines.
 
     Args:
         text: The YAML of the full task.
         keep_blocks: What the plan keeps.
         plan: Path of the plan as the config is to name it.
+        blocks: Dotted name of the list of blocks, where it was named.
 
     Returns:
-        The YAML with ``simpler_`` before the backbone's name, the two lines that say how deep, and
-        the callback.
+        The YAML with ``simpler_`` before the backbone's name, the lines that say how deep, and the
+        callback.
     """
     root = yaml.compose(text)
     assert root is not None
@@ -30,7 +33,7 @@ def simpler_config(text: str, keep_blocks: int | list[int], plan: str) -> str:
     assert backbone is not None
     arguments = _get(_get(_get(root, "model"), "init_args"), "model_args")
     edits = [(backbone.start_mark.index, backbone.end_mark.index, f"{SOURCE}_{backbone.value}")]
-    edits.append(_after(text, arguments, backbone, _depth_lines(keep_blocks, plan)))
+    edits.append(_after(text, arguments, backbone, _depth_lines(keep_blocks, plan, blocks)))
     if not _has_callback(root):
         edits.append(_callback_edit(text, root))
     for start, end, new in sorted(edits, reverse=True):
@@ -38,15 +41,18 @@ def simpler_config(text: str, keep_blocks: int | list[int], plan: str) -> str:
     return text
 
 
-def _depth_lines(keep_blocks: int | list[int], plan: str) -> list[str]:
+def _depth_lines(keep_blocks: int | list[int], plan: str, blocks: str | None) -> list[str]:
     # Quoted as in a flow list, so that it can stand in flow and block mappings alike.
     scalar = yaml.safe_dump([plan], width=10**6, default_flow_style=True).strip()[1:-1]
-    return [f"backbone_keep_blocks: {keep_blocks}", f"backbone_plan: {scalar}"]
+    lines = [f"backbone_keep_blocks: {keep_blocks}", f"backbone_plan: {scalar}"]
+    return lines + ([f"backbone_blocks: {blocks}"] if blocks is not None else [])
 
 
-def config_lines(name: str, keep_blocks: int | list[int], plan: str) -> str:
+def config_lines(
+    name: str, keep_blocks: int | list[int], plan: str, blocks: str | None = None
+) -> str:
     """The lines for somebody who edits a config by hand."""
-    lines = [f"backbone: {SOURCE}_{name}", *_depth_lines(keep_blocks, plan)]
+    lines = [f"backbone: {SOURCE}_{name}", *_depth_lines(keep_blocks, plan, blocks)]
     indented = "".join(f"      {line}\n" for line in lines)
     return (
         f"trainer:\n  callbacks:\n    - class_path: {CALLBACK}\n"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from terratorch_simpler.backbones import Backbone
+from terratorch_simpler.families import Bands
 
 FAR_MEAN = 4.0
 NARROW, WIDE = 0.005, 10.0
@@ -23,10 +26,12 @@ class InputStatistics:
     Attributes:
         means: Means that the tiles were normalised with; None if they came normalised.
         stds: Standard deviations, likewise.
+        modality: Which images of the tiles these are, where there are several.
     """
 
     means: list[float] | None
     stds: list[float] | None
+    modality: str = ""
     _sums: list[Tensor] = field(default_factory=list)
     _pixels: int = 0
     _lowest: float = np.inf
@@ -52,8 +57,9 @@ class InputStatistics:
         eight_bit = std < NARROW_EIGHT_BIT and self._looks_eight_bit()
         if mean <= FAR_MEAN and NARROW <= std <= WIDE and not eight_bit:
             return None
+        tiles = f"the {self.modality} tiles" if self.modality else "the tiles"
         return (
-            f"after normalisation the tiles have a mean of {mean:.1f} and a spread of {std:.4f} "
+            f"after normalisation {tiles} have a mean of {mean:.1f} and a spread of {std:.4f} "
             f"(about 0 and 1 are expected): {self._cause()}"
         )
 
@@ -75,29 +81,69 @@ class InputStatistics:
         return f"{span} do not fit the means {means}; give means and stds"
 
 
-def check_images(images: Tensor, backbone: Backbone) -> None:
+def modalities_of(image: Any) -> dict[str, Tensor]:
+    """The image tensors of a batch by modality; one without a name is the only one.
+
+    Modalities that are no images, such as coordinates or captions, are left out.
+    """
+    images = image.items() if isinstance(image, Mapping) else [("", image)]
+    return {name: value for name, value in images if isinstance(value, Tensor) and value.ndim >= 4}
+
+
+def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | None = None) -> None:
     """Refuse images that the backbone cannot read.
 
+    Args:
+        image: A tensor [B, C, H, W] or [B, C, T, H, W], or a dict of them by modality.
+        backbone: The full backbone.
+        inputs: What else of the batch goes into it.
+
     Raises:
-        ValueError: If they are no image tensor, have another number of bands, are smaller than a
-            patch, or hold NaN or infinity.
+        ValueError: If they are no images, have other bands, frames, modalities or size than the
+            backbone reads, or hold NaN or infinity.
     """
-    if not isinstance(images, Tensor):
+    family, module = backbone.family, backbone.module
+    bands = family.bands(module)
+    images = modalities_of(image)
+    if not images or (isinstance(image, Mapping) and not isinstance(bands, Mapping)):
+        what = "an image tensor for each modality" if isinstance(bands, Mapping) else "one image"
         raise ValueError(
-            f"{backbone.label} reads one image tensor, the batch holds {type(images).__name__}"
+            f"{backbone.label} reads {what}, the batch holds {_describe(image)}: make the tiles "
+            "what the backbone reads"
         )
-    bands = backbone.family.bands(backbone.module)
-    if images.ndim not in (4, 5) or images.shape[1] != bands:
-        raise ValueError(
-            f"{backbone.label} reads {bands} bands, the tiles have shape {list(images.shape[1:])}: "
-            "make the bands of the tiles those of the backbone"
-        )
-    patch = backbone.family.patch(backbone.module)
-    if min(images.shape[-2:]) < patch:
-        raise ValueError(
-            f"tiles of {list(images.shape[-2:])} px are smaller than a patch ({patch})"
-        )
-    if not torch.isfinite(images).all():
-        raise ValueError(
-            "the tiles hold NaN or infinity: replace them (no_data_replace in a TerraTorch config)"
-        )
+    _check_bands(images, bands, backbone)
+    try:
+        family.check(module, image, inputs or {}, backbone.arguments)
+    except ValueError as error:
+        raise ValueError(f"{backbone.label} {error}") from None
+    patch = family.patch(module)
+    for tiles in images.values():
+        if patch is not None and min(tiles.shape[-2:]) < patch:
+            raise ValueError(
+                f"tiles of {list(tiles.shape[-2:])} px are smaller than a patch ({patch})"
+            )
+        if not torch.isfinite(tiles).all():
+            raise ValueError(
+                "the tiles hold NaN or infinity: replace them (no_data_replace in a TerraTorch "
+                "config)"
+            )
+
+
+def _describe(image: Any) -> str:
+    if isinstance(image, Mapping):
+        return f"the modalities {', '.join(map(str, image))}"
+    return f"a tensor {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+
+
+def _check_bands(images: Mapping[str, Tensor], bands: Bands, backbone: Backbone) -> None:
+    for name, tiles in images.items():
+        wanted = bands
+        if isinstance(bands, Mapping):
+            # A tensor without a name is the first modality.
+            wanted = bands.get(name) if name else next(iter(bands.values()), None)
+        if tiles.ndim not in (4, 5) or (wanted is not None and tiles.shape[1] != wanted):
+            what = f"tiles of {name}" if name else "tiles"
+            raise ValueError(
+                f"{backbone.label} reads {wanted} bands, the {what} have shape "
+                f"{list(tiles.shape[1:])}: make the bands of the tiles those of the backbone"
+            )

@@ -29,6 +29,7 @@ class BackboneRecord(_Record):
         name: Name in TerraTorch's backbone registry, or the class of a module given directly.
         arguments: What the registry built it with.
         family: Entry of the family table.
+        blocks: Dotted name of the list of blocks.
         depth: Number of blocks.
         width: Features of a token.
         parameters: Parameters of the full backbone.
@@ -40,6 +41,7 @@ class BackboneRecord(_Record):
     name: str
     arguments: dict[str, Any]
     family: str
+    blocks: str
     depth: int = Field(ge=1)
     width: int = Field(ge=1)
     parameters: int

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
-from terratorch_simpler.families import blocks_of, find_family
+from terratorch_simpler.families import Family, blocks_of, find_family
 from terratorch_simpler.plan import PruningPlan, check_kept_blocks
 
 Outputs = Literal["full_depth", "kept"]
@@ -17,46 +18,73 @@ class PrunedBackbone(nn.Module):
     """What a pruned backbone is beside its own class.
 
     A pruned Prithvi is a ``PrunedPrithviViT``: a ``PrithviViT`` with fewer blocks, the same
-    parameter names and a real ``forward``. The final norm stays where it was, on the last output.
+    parameter names and a real ``forward``. A final norm stays where it was.
 
     Attributes:
+        full_class: Class of the full backbone.
         kept_blocks: 0-based indices of the kept blocks in the full backbone.
         full_depth: Blocks of the full backbone.
         output_blocks: For each output, the position among the kept blocks it comes from.
-        out_channels: Channels of each output.
         plan: The plan that chose the blocks, or None where a number or list did.
     """
 
+    full_class: ClassVar[type[nn.Module]]
+    _features: ClassVar[Callable[..., Any]]
     kept_blocks: list[int]
     full_depth: int
     output_blocks: list[int]
-    out_channels: list[int]
     plan: PruningPlan | None
-    _features_name: str
 
-    def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """Run the kept blocks; one tensor an output, of the shape the full backbone returns."""
-        features = getattr(self, self._features_name)(*args, **kwargs)
-        return [features[block] for block in self.output_blocks]
+    @property
+    def out_channels(self) -> list[int]:
+        """Channels of each output."""
+        channels: list[int] = self.__dict__["_out_channels"]
+        return channels
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the kept blocks; outputs are of the number and shape that the full backbone gives.
+
+        A module that returns one output, and not one a block, goes on returning that.
+
+        Raises:
+            ValueError: If it returns another number of outputs than it has blocks.
+        """
+        features = self._features(*args, **kwargs)
+        if not isinstance(features, list | tuple):
+            return features
+        if len(features) != len(self.kept_blocks):
+            if len(features) == len(self.output_blocks) == 1:
+                return features
+            raise ValueError(
+                f"{type(self).__name__} gives {len(features)} outputs for {len(self.kept_blocks)} "
+                "blocks: which block each comes from cannot be told"
+            )
+        chosen = [features[block] for block in self.output_blocks]
+        return tuple(chosen) if isinstance(features, tuple) else chosen
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle by the class that was pruned: the pruned class is made when it is needed."""
-        return _rebuild, (type(self).__mro__[2],), self.__dict__
+        return _rebuild, (self.full_class, type(self)._features), self.__dict__
 
 
-_CLASSES: dict[type[nn.Module], type[PrunedBackbone]] = {}
+_CLASSES: dict[tuple[type[nn.Module], Callable[..., Any]], type[PrunedBackbone]] = {}
 
 
-def _pruned_class(base: type[nn.Module]) -> type[PrunedBackbone]:
-    """The one pruned class of a backbone's class."""
-    if base not in _CLASSES:
-        namespace = {"__module__": __name__, "__doc__": f"A pruned {base.__name__}."}
-        _CLASSES[base] = type(f"Pruned{base.__name__}", (PrunedBackbone, base), namespace)
-    return _CLASSES[base]
+def _pruned_class(base: type[nn.Module], features: Callable[..., Any]) -> type[PrunedBackbone]:
+    """The one pruned class of a backbone's class, and of a way to run it."""
+    if (base, features) not in _CLASSES:
+        namespace = {
+            "__module__": __name__,
+            "__doc__": f"A pruned {base.__name__}.",
+            "full_class": base,
+            "_features": features,
+        }
+        _CLASSES[base, features] = type(f"Pruned{base.__name__}", (PrunedBackbone, base), namespace)
+    return _CLASSES[base, features]
 
 
-def _rebuild(base: type[nn.Module]) -> PrunedBackbone:
-    cls = _pruned_class(base)
+def _rebuild(base: type[nn.Module], features: Callable[..., Any]) -> PrunedBackbone:
+    cls = _pruned_class(base, features)
     return cls.__new__(cls)
 
 
@@ -102,6 +130,7 @@ def prune_module(
     kept_blocks: list[int],
     outputs: Outputs = "full_depth",
     plan: PruningPlan | None = None,
+    family: Family | None = None,
 ) -> PrunedBackbone:
     """Cut a backbone to some of its blocks.
 
@@ -113,49 +142,76 @@ def prune_module(
         kept_blocks: Sorted 0-based indices, as :func:`check_kept_blocks` returns them.
         outputs: ``full_depth`` or ``kept``; see :func:`output_positions`.
         plan: The plan that chose the blocks, to be carried along.
+        family: Its family, as :func:`find_family` found it, if that has been done.
 
     Raises:
-        ValueError: If the backbone is of no supported family, or as :func:`output_positions`.
+        ValueError: If its depth cannot be cut, only its first blocks can be kept, or as
+            :func:`output_positions`.
     """
-    family = find_family(module)
-    full_depth = len(blocks_of(module, family))
-    positions = output_positions(len(kept_blocks), full_depth, outputs, family.outputs(module))
-    pruned = _shallow_copy(module)
-    for name in (family.blocks, *family.per_block):
-        entries = getattr(module, name, None)
+    family = family or find_family(module)
+    assert isinstance(family.blocks, str)
+    kept, full_depth = len(kept_blocks), len(blocks_of(module, family))
+    only = family.first_only(module)
+    if only is not None and kept_blocks != list(range(kept)):
+        raise ValueError(
+            f"{type(module).__name__} can only keep its first blocks, not {kept_blocks}: {only}"
+        )
+    chosen = family.outputs(module)
+    if outputs == "kept" and chosen == family.default_outputs(full_depth):
+        # Nothing was asked for: kept means every block, whatever the full backbone returns.
+        chosen = None
+    positions = output_positions(kept, full_depth, outputs, chosen)
+    pruned: PrunedBackbone = _copy(module, _rebuild(type(module), family.features))
+    path, _, list_name = family.blocks.rpartition(".")
+    holders = [pruned, *_copy_below(pruned, path)]
+    for name in (list_name, *family.per_block):
+        entries = getattr(holders[-1], name, None)
         if entries is not None:
-            # An empty list of the same type: ModuleList and ParameterList alike.
-            setattr(pruned, name, type(entries)([entries[i] for i in kept_blocks]))
-    pruned.kept_blocks = kept_blocks
-    pruned.full_depth = full_depth
-    pruned.output_blocks = positions
-    pruned.out_channels = [family.channels(module)] * len(positions)
-    pruned.plan = plan
-    pruned._features_name = family.features
-    _forget_full_depth(pruned)
+            setattr(holders[-1], name, _same_list(entries, kept_blocks))
+    for name in family.bound:
+        pruned.__dict__.pop(name, None)
+    for holder in holders:
+        if family.indices is not None and hasattr(holder, family.indices):
+            setattr(holder, family.indices, list(range(kept)))
+    channels = getattr(module, "out_channels", None)
+    pruned.__dict__ |= family.settings(module) | {
+        "kept_blocks": kept_blocks,
+        "full_depth": full_depth,
+        "output_blocks": positions,
+        "plan": plan,
+        # One width throughout: the families make sure of that.
+        "_out_channels": [channels[-1]] * len(positions) if channels else [],
+    }
     return pruned
 
 
-def _shallow_copy(module: nn.Module) -> PrunedBackbone:
-    """A copy of the module itself, as its pruned class, that shares all its children."""
-    pruned = _rebuild(type(module))
-    pruned.__dict__.update(
+def _copy(module: nn.Module, copy: Any) -> Any:
+    """Make an empty module a copy of this one that shares all its children and weights."""
+    copy.__dict__.update(
         {
             name: value.copy() if isinstance(value, dict) else value
             for name, value in module.__dict__.items()
         }
     )
-    return pruned
+    return copy
 
 
-def _forget_full_depth(pruned: PrunedBackbone) -> None:
-    """Drop what the registry bound to the full backbone.
+def _copy_below(module: nn.Module, path: str) -> list[nn.Module]:
+    """Replace each module along a dotted path by such a copy of itself, and give them."""
+    copies = []
+    for name in filter(None, path.split(".")):
+        child = module.get_submodule(name)
+        copy: nn.Module = _copy(child, type(child).__new__(type(child)))
+        setattr(module, name, copy)
+        copies.append(copy)
+        module = copy
+    return copies
 
-    TerraTorch replaces ``forward`` of a Prithvi by a closure over the model it built.
-    """
-    pruned.__dict__.pop("forward", None)
-    if "out_indices" in pruned.__dict__:
-        pruned.__dict__["out_indices"] = list(range(len(pruned.output_blocks)))
+
+def _same_list(entries: Any, kept: list[int]) -> Any:
+    """A list of the same kind, of some of its entries."""
+    chosen = [entries[i] for i in kept]
+    return nn.Sequential(*chosen) if isinstance(entries, nn.Sequential) else type(entries)(chosen)
 
 
 def prune(
@@ -163,6 +219,7 @@ def prune(
     plan: PruningPlan | str | Path | int | list[int],
     *,
     outputs: Outputs = "full_depth",
+    blocks: str | None = None,
     **arguments: Any,
 ) -> PrunedBackbone:
     """Cut a backbone to the depth of a plan.
@@ -173,6 +230,8 @@ def prune(
         plan: A plan, the path of one, the number of first blocks to keep, or a sorted list of
             0-based block indices.
         outputs: ``full_depth`` (as many outputs as the full backbone, the default) or ``kept``.
+        blocks: Dotted name of its list of blocks, where no rule finds the one that is meant; a plan
+            says it itself.
         **arguments: Arguments of the registry's builder, such as ``pretrained=True``.
 
     Returns:
@@ -187,12 +246,15 @@ def prune(
 
     if isinstance(plan, str | Path):
         plan = PruningPlan.load(plan)
-    full = load_backbone(backbone, **arguments)
+    if isinstance(plan, PruningPlan):
+        blocks = blocks or plan.backbone.blocks
+    full = load_backbone(backbone, blocks=blocks, **arguments)
     if isinstance(plan, PruningPlan):
         full.check_plan(plan)
-        pruned = prune_module(full.module, plan.kept_blocks, outputs, plan)
+        pruned = prune_module(full.module, plan.kept_blocks, outputs, plan, full.family)
     else:
-        pruned = prune_module(full.module, check_kept_blocks(plan, full.depth), outputs)
+        kept = check_kept_blocks(plan, full.depth)
+        pruned = prune_module(full.module, kept, outputs, family=full.family)
     if isinstance(backbone, str):
         full.release()
     return pruned

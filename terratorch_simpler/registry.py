@@ -32,6 +32,7 @@ class SimplerRegistry(Set[str]):
         plan: str | Path | None = None,
         calibration: dict[str, Any] | None = None,
         outputs: Outputs = "full_depth",
+        blocks: str | None = None,
         **arguments: Any,
     ) -> PrunedBackbone:
         """Build a backbone and cut it.
@@ -46,6 +47,8 @@ class SimplerRegistry(Set[str]):
                 :func:`~terratorch_simpler.selection.select`. With ``plan``, select once, save
                 there and reuse. Ignored where ``keep_blocks`` is given.
             outputs: ``full_depth`` or ``kept``.
+            blocks: Dotted name of the full backbone's list of blocks, where no rule finds the one
+                that is meant.
             **arguments: Arguments of the full backbone's builder.
 
         Raises:
@@ -66,24 +69,27 @@ class SimplerRegistry(Set[str]):
         except ValueError as error:
             # Names without a prefix are tried in every source: let TerraTorch go on to the next.
             raise _unbuildable()(str(error)) from None
-        full = load_backbone(name, **arguments)
+        full = load_backbone(name, blocks=blocks, **arguments)
         chosen = depth.resolve(full)
         if chosen is None:
             assert keep_blocks is not None
             kept = check_kept_blocks(keep_blocks, full.depth)
         else:
             kept = chosen.kept_blocks
-        pruned = prune_module(full.module, kept, outputs, chosen)
+        pruned = prune_module(full.module, kept, outputs, chosen, full.family)
         full.release()
         return pruned
 
     def __iter__(self) -> Iterator[str]:
-        """Names that a family of the table owns."""
+        """Names that can be cut as far as names tell; the command ``backbones`` knows all."""
         from terratorch_simpler.backbones import full_sources
         from terratorch_simpler.families import family_of_name
 
-        for source in full_sources().values():
-            yield from (name for name in source if family_of_name(name) is not None)
+        for prefix, source in full_sources().items():
+            for name in source:
+                family = family_of_name(prefix, name)
+                if family is not None and isinstance(family.blocks, str):
+                    yield name
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

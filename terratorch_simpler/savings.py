@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from terratorch_simpler.backbones import Backbone, count_parameters
@@ -38,36 +40,41 @@ class Savings:
     pruned: Cost
 
 
-def measure_savings(backbone: Backbone, kept_blocks: list[int], image: Tensor) -> Savings:
+def measure_savings(
+    backbone: Backbone, kept_blocks: list[int], example: tuple[Any, dict[str, Any]]
+) -> Savings:
     """Measure both backbones in turn on one tile, on the CPU.
 
     Args:
         backbone: The full backbone.
         kept_blocks: What the plan keeps.
-        image: One tile, as the backbone takes it.
+        example: Image, or images by modality, of one tile as the backbone takes them, and its other
+            inputs.
     """
-    pair = (backbone.module, prune_module(backbone.module, kept_blocks))
+    image, inputs = example
+    pruned = prune_module(backbone.module, kept_blocks, family=backbone.family)
+    pair = (backbone.module, pruned)
+
+    def run(module: nn.Module) -> None:
+        # TiM writes into the dict that it is given.
+        module(dict(image) if isinstance(image, Mapping) else image, **inputs)
+
     training = backbone.module.training
     seconds: list[list[float]] = [[], []]
     with torch.inference_mode():
         for module in pair:
             module.eval()
-            module(image)
+            run(module)
         for _ in range(RUNS):
             for times, module in zip(seconds, pair, strict=True):
                 start = time.perf_counter()
-                module(image)
+                run(module)
                 times.append(time.perf_counter() - start)
-        full, pruned = (
-            Cost(count_parameters(module), _flops(module, image), min(times))
-            for times, module in zip(seconds, pair, strict=True)
-        )
+        costs = []
+        for times, module in zip(seconds, pair, strict=True):
+            counter = FlopCounterMode(display=False)
+            with counter:
+                run(module)
+            costs.append(Cost(count_parameters(module), counter.get_total_flops(), min(times)))
     backbone.module.train(training)
-    return Savings(full, pruned)
-
-
-def _flops(module: nn.Module, image: Tensor) -> int:
-    counter = FlopCounterMode(display=False)
-    with counter:
-        module(image)
-    return counter.get_total_flops()
+    return Savings(*costs)

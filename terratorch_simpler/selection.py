@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones import Backbone, count_parameters, load_backbone
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.decision import Decision, Evidence, check_criterion, decide
-from terratorch_simpler.inputs import InputStatistics, check_images
+from terratorch_simpler.inputs import InputStatistics, check_images, modalities_of
 from terratorch_simpler.plan import BackboneRecord, PruningPlan, TilesRecord
 from terratorch_simpler.pruning import prune_module
 from terratorch_simpler.quiet import quiet_lightning
 from terratorch_simpler.sampling import TILES_PER_GROUP, GroupStream, LayerSampler, Pooling
 from terratorch_simpler.similarity import LayerAngles, LayerSimilarity
-from terratorch_simpler.sources import Batch, Source, open_source, unpack
+from terratorch_simpler.sources import Batch, Source, by_frame, open_source, unpack
 from terratorch_simpler.thumbnails import Thumbnails
 from terratorch_simpler.tiles import MIN_TILES, GeoTiffTiles
 from terratorch_simpler.wording import doubts
@@ -78,12 +79,13 @@ class Selection:
     Attributes:
         plan: The plan.
         thumbnails: Some of the tiles as RGB, uint8 [H, W, 3], by name.
-        image: One tile as the backbone saw it, for measuring time: [1, bands, ...].
+        example: One tile as the backbone saw it, for measuring time: its image [1, bands, ...], or
+            one by modality, and its other inputs.
     """
 
     plan: PruningPlan
     thumbnails: dict[str, np.ndarray[Any, Any]]
-    image: Tensor
+    example: tuple[Any, dict[str, Any]]
 
 
 def select(
@@ -99,6 +101,7 @@ def select(
     accelerator: str = "auto",
     precision: str = "32-true",
     progress: bool = True,
+    blocks: str | None = None,
     **arguments: Any,
 ) -> PruningPlan:
     """Choose how many blocks of a pre-trained backbone to keep, from unlabelled tiles.
@@ -106,8 +109,8 @@ def select(
     Args:
         backbone: A name of TerraTorch's backbone registry, or a backbone.
         tiles: ``GeoTiffTiles``, a ``DataLoader``, a ``LightningDataModule`` (its training images),
-            or any iterable of batches: a tensor [B, C, H, W], or a dict with ``image``. Only
-            ``GeoTiffTiles`` and datamodules are normalised here.
+            or any iterable of batches: a tensor [B, C, H, W], a dict with ``image``, or a dict of
+            modalities. Only ``GeoTiffTiles`` and datamodules are normalised here.
         criterion: What decides: one of :data:`~terratorch_simpler.criteria.CRITERIA`, or a baseline
             of :data:`~terratorch_simpler.criteria.BASELINES` together with ``depth``.
         depth: How many blocks a baseline keeps.
@@ -118,6 +121,8 @@ def select(
         accelerator: Lightning's ``accelerator``.
         precision: Lightning's ``precision``.
         progress: Show a progress bar.
+        blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
+            meant.
         **arguments: Arguments of the registry's builder, such as ``pretrained=True``.
 
     Returns:
@@ -135,7 +140,7 @@ def select(
     settings = Settings(
         criterion, depth, pooling, tokens, samples, seed, accelerator, precision, progress
     )
-    return run_selection(load_backbone(backbone, **arguments), tiles, settings).plan
+    return run_selection(load_backbone(backbone, blocks=blocks, **arguments), tiles, settings).plan
 
 
 def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selection:
@@ -151,7 +156,8 @@ def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selecti
     evidence = loop.evidence()
     decision = decide(evidence, settings.criterion, settings.depth, seed)
     plan = _make_plan(backbone, source, settings, decision, loop, seed)
-    for message in [loop.statistics.warning(), *doubts(plan)]:
+    warned = [statistics.warning() for statistics in loop.statistics.values()]
+    for message in [*warned, *doubts(plan)]:
         if message is not None:
             warnings.warn(message, SelectionWarning, stacklevel=3)
     assert loop.example is not None
@@ -181,7 +187,7 @@ def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
         )
     for_tiles = signature(GeoTiffTiles).parameters.keys()
     arguments = {key: value for key, value in calibration.items() if key in for_tiles}
-    arguments["bands"] = band_names(calibration.get("bands", backbone.arguments.get("bands")))
+    arguments["bands"] = band_names(calibration.get("bands")) or backbone.bands
     if not arguments["bands"]:
         raise ValueError("calibration needs bands: name them there or as backbone_bands")
     settings = {key: value for key, value in calibration.items() if key not in for_tiles}
@@ -217,16 +223,17 @@ class _Loop(LightningModule):
         self, backbone: Backbone, source: Source, settings: Settings, seed: int, samples: int
     ) -> None:
         super().__init__()
-        self.backbone, self.module = backbone, backbone.module
+        self.backbone, self.module, self.source = backbone, backbone.module, source
         self.similarity = LayerSimilarity(backbone.depth + 1)
         self.angles = LayerAngles(backbone.depth + 1)
         self.sampler = LayerSampler(backbone, settings.pooling, settings.tokens, seed)
         self.groups = GroupStream(TILES_PER_GROUP[settings.pooling])
-        self.statistics = InputStatistics(source.means, source.stds)
+        self.statistics: dict[str, InputStatistics] = {}
         self.thumbnails = Thumbnails(source.bands)
         self.names: list[str] = []
         self.samples = samples
-        self.example: Tensor | None = None
+        self.example: tuple[Any, dict[str, Any]] | None = None
+        self.width = 0
         self.means: Tensor | None
         for name, values in (("means", source.means), ("stds", source.stds)):
             value = None if values is None else torch.tensor(values)[None, :, None, None]
@@ -236,24 +243,38 @@ class _Loop(LightningModule):
         """Add one batch of tiles."""
         del batch_idx
         tiles = unpack(batch, self.backbone.family.inputs)
-        count = min(len(tiles.image), self.samples - len(self.names))
-        if count <= 0:
+        if self.backbone.by_frame:
+            tiles = by_frame(tiles)
+        images = modalities_of(tiles.image)
+        found = len(next(iter(images.values()))) if images else 0
+        count = min(found, self.samples - len(self.names))
+        if count <= 0 and images:
             self.trainer.should_stop = True
             return
-        check_images(tiles.image, self.backbone)
-        image = tiles.image[:count].to(self.device)
+        check_images(tiles.image, self.backbone, tiles.inputs)
+        image, inputs = apply_to_collection(
+            (tiles.image, tiles.inputs), Tensor, lambda value: value[:count].to(self.device)
+        )
         if self.means is not None:
             image = (image - self.means) / self.stds
-        inputs = {key: value[:count].to(self.device) for key, value in tiles.inputs.items()}
-        self.statistics.update(image)
-        self.thumbnails.update(image, tiles.names)
+        self._look(image, tiles.names)
         if self.example is None:
-            self.example = image[:1].cpu()
+            self.example = apply_to_collection((image, inputs), Tensor, lambda one: one[:1].cpu())
         samples = self.sampler(image, first_tile=len(self.names), **inputs)
+        self.width = samples.shape[-1]
         names = tiles.names or [f"tile {len(self.names) + i}" for i in range(count)]
         self.names += names[:count]
         for group in self.groups.add(samples):
             self._update(group)
+
+    def _look(self, image: Any, names: list[str] | None) -> None:
+        """Keep what the report shows of the tiles, and what warns of wrong units."""
+        for modality, images in modalities_of(image).items():
+            statistics = self.statistics.setdefault(
+                modality, InputStatistics(self.source.means, self.source.stds, modality)
+            )
+            statistics.update(images)
+        self.thumbnails.update(next(iter(modalities_of(image).values())), names)
 
     def _update(self, group: Tensor) -> None:
         layers = list(group.unbind())
@@ -303,8 +324,8 @@ def _make_plan(
     loop: _Loop,
     seed: int,
 ) -> PruningPlan:
-    pruned = prune_module(backbone.module, decision.kept_blocks)
-    width = backbone.family.width(backbone.module)
+    pruned = prune_module(backbone.module, decision.kept_blocks, family=backbone.family)
+    assert isinstance(backbone.family.blocks, str)
     return PruningPlan(
         depth=len(decision.kept_blocks),
         total_depth=backbone.depth,
@@ -322,8 +343,9 @@ def _make_plan(
             name=backbone.label,
             arguments=plain(backbone.arguments),
             family=backbone.family.name,
+            blocks=backbone.family.blocks,
             depth=backbone.depth,
-            width=width,
+            width=loop.width,
             parameters=backbone.parameters,
             kept_parameters=count_parameters(pruned),
             pretrained=backbone.pretrained,

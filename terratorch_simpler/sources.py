@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -19,6 +20,10 @@ from terratorch_simpler.tiles import GeoTiffTiles
 
 Batch = Any
 """A tensor, a dict with ``image``, a dict of modalities, or a sequence that starts with one."""
+
+
+_NO_IMAGES = ("mask", "label", "filename", "bounds", "crs", "transform")
+"""What TerraTorch and torchgeo put into a batch beside images."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,14 @@ def unpack(batch: Batch, keys: tuple[str, ...]) -> Tiles:
         ValueError: If there is no image in it.
     """
     if isinstance(batch, Mapping):
-        image = batch.get("image", batch)
         inputs = {key: batch[key] for key in keys if key in batch}
-        names = batch.get("filename")
-        return Tiles(image, inputs, [str(name) for name in names] if names is not None else None)
+        besides = {*keys, *_NO_IMAGES}
+        image = (
+            batch.get("image")
+            if "image" in batch
+            else {key: value for key, value in batch.items() if key not in besides}
+        )
+        return Tiles(image, inputs, _names(batch.get("filename")))
     if isinstance(batch, list | tuple) and batch:
         return unpack(batch[0], keys)
     if isinstance(batch, Tensor):
@@ -53,6 +62,27 @@ def unpack(batch: Batch, keys: tuple[str, ...]) -> Tiles:
         f"a batch of tiles must be a tensor, a dict with 'image' or a dict of modalities, got "
         f"{type(batch).__name__}"
     )
+
+
+def _names(names: Any) -> list[str] | None:
+    if isinstance(names, Mapping):
+        # One name a modality: those of the first stand for the tile.
+        names = next(iter(names.values()), None)
+    return [str(name) for name in names] if names is not None else None
+
+
+def by_frame(tiles: Tiles) -> Tiles:
+    """Tiles of several frames [B, C, T, H, W] as B x T tiles of one."""
+
+    def split(value: Tensor) -> Tensor:
+        return value.transpose(1, 2).flatten(0, 1) if value.ndim == 5 else value
+
+    images = tiles.image.values() if isinstance(tiles.image, Mapping) else [tiles.image]
+    frames = max(value.shape[2] if value.ndim == 5 else 1 for value in images)
+    names = tiles.names
+    if names is not None:
+        names = [f"{name} frame {i}" for name in names for i in range(frames)]
+    return Tiles(apply_to_collection(tiles.image, Tensor, split), tiles.inputs, names)
 
 
 class Stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Task:
     @property
     def bands(self) -> list[str] | None:
         """Bands that the backbone reads, if the config names them."""
-        return band_names(self.backbone.arguments.get("bands"))
+        return self.backbone.bands
 
     @property
     def dataset_bands(self) -> list[str] | None:
@@ -110,8 +110,12 @@ def model_arguments(path: Path) -> dict[str, Any]:
     return arguments
 
 
-def read_task(path: Path) -> Task:
+def read_task(path: Path, blocks: str | None = None) -> Task:
     """Build the task of a config as ``terratorch fit`` would.
+
+    Args:
+        path: The config.
+        blocks: Dotted name of its backbone's list of blocks, where no rule finds it.
 
     Raises:
         FileNotFoundError: If the config or a checkpoint does not exist.
@@ -119,21 +123,36 @@ def read_task(path: Path) -> Task:
     """
     wanted = model_arguments(path)
     name = canonical_name(wanted["backbone"])
-    check_arguments(name, _backbone_arguments(wanted))
+    check_arguments(name, _backbone_arguments(wanted), blocks)
     cli = _build(path, wanted.get("backbone_ckpt_path"))
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
     arguments = dict(cli.config["model"]["init_args"]["model_args"])
     backbone_arguments = _backbone_arguments(arguments)
-    if arguments.get("peft_config") is not None:
-        backbone = load_backbone(name, **backbone_arguments)
+    encoder = cli.model.model.encoder
+    if _is_changed(arguments):
+        backbone = load_backbone(name, blocks=blocks, **backbone_arguments)
     else:
-        backbone = wrap_backbone(cli.model.model.encoder, name, backbone_arguments)
-    return Task(backbone, cli.datamodule)
+        backbone = wrap_backbone(encoder, name, backbone_arguments, blocks)
+    by_frame = bool(arguments.get("backbone_use_temporal"))
+    return Task(replace(backbone, by_frame=by_frame), cli.datamodule)
+
+
+def _is_changed(model_args: dict[str, Any]) -> bool:
+    """Whether the task's backbone is not the full one: it is built once more then.
+
+    LoRA adds layers, a temporal wrapper hides it, and timm leaves out the blocks after the last of
+    ``out_indices``.
+    """
+    return model_args.get("peft_config") is not None or any(
+        model_args.get(key) for key in ("backbone_use_temporal", "backbone_out_indices")
+    )
 
 
 def _backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
+    """What the registry's builder takes; the temporal wrapper's arguments are the factory's."""
     prefix = "backbone_"
-    return {k.removeprefix(prefix): v for k, v in model_args.items() if k.startswith(prefix)}
+    given = {k.removeprefix(prefix): v for k, v in model_args.items() if k.startswith(prefix)}
+    return {k: v for k, v in given.items() if not k.startswith(("use_temporal", "temporal_"))}
 
 
 def _build(path: Path, checkpoint: str | None) -> Any:

@@ -39,6 +39,9 @@ class Thumbnails:
     def _picture(self, image: Tensor) -> NDArray[np.uint8]:
         channels = image.shape[0]
         index = self._index or ([0, 1, 2] if channels >= 3 else [0, 0, 0])
+        if self._index is None and channels in (12, 13):
+            # All bands of Sentinel-2, in its own order.
+            index = [3, 2, 1]
         small = torch.nn.functional.adaptive_avg_pool2d(
             image[index].float()[None], (min(SIZE, image.shape[-2]), min(SIZE, image.shape[-1]))
         )[0]

@@ -71,6 +71,7 @@ def make_plan(path_matrix: PathMatrix) -> MakePlan:
             "name": TINY,
             "arguments": {"pretrained": True, "bands": ["BLUE", "RED"]},
             "family": "Prithvi",
+            "blocks": "blocks",
             "depth": total,
             "width": 192,
             "parameters": 5_400_000,

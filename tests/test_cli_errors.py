@@ -423,9 +423,9 @@ CONFIGS = [
         ("no backbone 'prithvi_eo_tinny'", "did you mean", "prithvi_eo_tiny"),
     ),
     Case(
-        "unsupported backbone in a config",
+        "backbone without bands in a config",
         config((BACKBONE, BACKBONE.replace("prithvi_eo_tiny", "timm_resnet18"))),
-        ("'timm_resnet18' cannot be cut", "Prithvi"),
+        ("timm_resnet18 could not be built", "unexpected keyword argument 'bands'"),
     ),
     Case(
         "checkpoint of a config missing",
@@ -509,15 +509,23 @@ BACKBONES = [
     Case(
         "backbone like nothing there is",
         with_tiles(backbone="xyzzy"),
-        ("no backbone 'xyzzy'", "list(BACKBONE_REGISTRY)"),
+        ("no backbone 'xyzzy'", "terratorch-simpler backbones"),
     ),
     *(
         Case(
-            f"backbone of an unsupported family: {name}",
+            f"backbone whose depth cannot be cut: {name}",
             with_tiles(backbone=name),
-            (f"'{name}' cannot be cut", "supported families are Prithvi"),
+            (f"the depth of {name} cannot be cut", reason),
         )
-        for name in ("timm_convnext_atto", "timm_resnet18", "satlas_swin_b_sentinel2_mi_ms")
+        for name, reason in {
+            "timm_convnext_atto": "hierarchical or convolutional: its 4 stages are 40, 80, 160",
+            "timm_resnet18": "hierarchical or convolutional: its 5 stages are 64, 128, 256, 512",
+            "timm_tnt_s_patch16_224": "turn (392, 16, 24) into [(392, 16, 24), (2, 197, 384)]",
+            "timm_convmixer_768_32": "no transformer blocks: they read (2, 768, ",
+            "satlas_swin_b_sentinel2_mi_ms": "differ in width, as those of hierarchical networks",
+            "UNet": "no list of equal transformer blocks",
+            "terramind_v1_tokenizer_dem": "it is a tokenizer",
+        }.items()
     ),
     Case(
         "pruned backbone",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones import Backbone
-from terratorch_simpler.families import PRITHVI
+from terratorch_simpler.families import find_family
 from terratorch_simpler.inputs import InputStatistics, check_images
 from tests.rasters import landscape
 
@@ -129,7 +129,7 @@ def test_one_odd_band_is_no_reason_to_warn() -> None:
 
 @pytest.fixture(scope="module")
 def prithvi(tiny_prithvi: nn.Module) -> Backbone:
-    return Backbone(tiny_prithvi, PRITHVI, "prithvi_eo_v2_tiny_tl")
+    return Backbone(tiny_prithvi, find_family(tiny_prithvi), "prithvi_eo_v2_tiny_tl")
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 32, 32), (2, 6, 1, 32, 32)], ids=["image", "frames"])
@@ -146,9 +146,12 @@ def holed(value: float) -> Tensor:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (lambda: {"S2L2A": torch.zeros(2, 6, 32, 32)}, "reads one image tensor, the .* holds dict"),
+        (
+            lambda: {"S2L2A": torch.zeros(2, 6, 32, 32)},
+            "reads one image, the batch holds the modalities S2L2A",
+        ),
         (lambda: torch.zeros(2, 5, 32, 32), r"reads 6 bands, the tiles have shape \[5, 32, 32\]"),
-        (lambda: torch.zeros(6, 32, 32), r"reads 6 bands, the tiles have shape \[32, 32\]"),
+        (lambda: torch.zeros(6, 32, 32), r"reads one image, the batch holds a tensor \[6, 32, 32"),
         (lambda: torch.zeros(2, 6, 8, 32), r"tiles of \[8, 32\] px are smaller than a patch \(16"),
         (lambda: holed(torch.nan), "the tiles hold NaN or infinity: .*no_data_replace"),
         (lambda: holed(-torch.inf), "the tiles hold NaN or infinity: .*no_data_replace"),

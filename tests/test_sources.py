@@ -330,7 +330,7 @@ def test_the_image_of_a_batch(batch: Any) -> None:
 
 def test_a_batch_of_modalities() -> None:
     batch = {"S2L2A": IMAGES, "S1GRD": IMAGES}
-    assert unpack(batch, ()).image is batch
+    assert unpack(batch, ()).image == batch
     inner = {"image": batch, "filename": ["a.tif"]}
     assert unpack(inner, ()).image is batch
 

@@ -39,6 +39,7 @@ def _select() -> ArgumentParser:
     add("--config", type=str | None, help="a working TerraTorch config: TASK.yaml")
     add("--backbone", type=str | None, help="a name of TerraTorch's backbone registry")
     add("--backbone_args", type=dict[str, Any] | None, help="its arguments, each as .NAME VALUE")
+    add("--blocks", type=str | None, help="its list of blocks, if no rule finds it: encoder.layers")
     add("--pretrained", type=bool, default=True, help="load the pre-trained weights of --backbone")
     add("--tiles", type=str | None, help="folder, file or glob of GeoTIFFs")
     add("--bands", type=str, nargs="+", help="bands that the backbone reads, in order")

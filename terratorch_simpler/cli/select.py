@@ -101,7 +101,7 @@ def _select(
             f"Lightning cannot run with --accelerator {options.accelerator} and --precision "
             f"{options.precision}: {one_line(error)}"
         ) from error
-    files, savings = _render(selection, backbone, folder, config, rewritten)
+    files, savings = _render(selection, backbone, folder, config, rewritten, options.blocks)
     write_files(files, options.overwrite)
     if not options.quiet:
         show(console, selection.plan, savings_rows(savings), [str(path) for path in files])
@@ -111,7 +111,7 @@ def _select(
 def _from_config(config: Path, options: Namespace) -> tuple[Any, Any]:
     from terratorch_simpler.taskconfig import read_task
 
-    task = read_task(config)
+    task = read_task(config, options.blocks)
     if options.tiles is None:
         if task.datamodule is None:
             raise ValueError(f"{config} has no data: add it, or give tiles with --tiles")
@@ -126,13 +126,15 @@ def _from_config(config: Path, options: Namespace) -> tuple[Any, Any]:
 
 
 def _from_options(options: Namespace) -> tuple[Any, Any]:
-    from terratorch_simpler.backbones import load_backbone
+    from terratorch_simpler.backbones import band_arguments, check_name, load_backbone
 
-    arguments = {"pretrained": options.pretrained, "bands": options.bands}
+    check_name(options.backbone)
+    given = options.backbone_args or {}
+    bands = band_arguments(options.backbone, options.bands, given)
+    arguments = {"pretrained": options.pretrained} | bands | given
     # The tiles are checked first: a mistake there shows before weights are loaded.
     tiles = _chips(options, options.bands, options.dataset_bands, options.means, options.stds)
-    backbone = load_backbone(options.backbone, **(arguments | (options.backbone_args or {})))
-    return backbone, tiles
+    return load_backbone(options.backbone, blocks=options.blocks, **arguments), tiles
 
 
 def _chips(
@@ -164,6 +166,7 @@ def _render(
     folder: Path,
     config: Path | None,
     rewritten: Path | None,
+    blocks: str | None,
 ) -> tuple[dict[Path, str | bytes], Any]:
     """Every file's content, and what was measured for them."""
     from terratorch_simpler.configtext import config_lines, simpler_config
@@ -171,9 +174,9 @@ def _render(
     from terratorch_simpler.savings import measure_savings
 
     plan = selection.plan
-    savings = measure_savings(backbone, plan.kept_blocks, selection.image)
+    savings = measure_savings(backbone, plan.kept_blocks, selection.example)
     plan_path = (folder / "plan.json").as_posix()
-    lines = config_lines(plan.backbone.name, plan.spec, plan_path)
+    lines = config_lines(plan.backbone.name, plan.spec, plan_path, blocks)
     files: dict[Path, str | bytes] = {
         folder / "plan.json": plan.to_json(),
         folder / "report.html": render_report(plan, savings, selection.thumbnails, lines),
@@ -181,7 +184,7 @@ def _render(
         folder / "scores.png": to_png(scores_figure(plan)),
     }
     if config is not None and rewritten is not None:
-        files[rewritten] = simpler_config(config.read_text(), plan.spec, plan_path)
+        files[rewritten] = simpler_config(config.read_text(), plan.spec, plan_path, blocks)
     return files, savings
 
 
