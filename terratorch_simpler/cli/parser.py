@@ -19,6 +19,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("select", _select(), help="choose a depth from unlabelled tiles")
+    commands.add_subcommand("backbones", _backbones(), help="list which backbones can be cut")
     commands.add_subcommand("demo", _demo(), help="do the main job on the embedded sample")
     return parser
 
@@ -60,6 +61,20 @@ def _select() -> ArgumentParser:
     add("--accelerator", type=str, default="auto", help="auto, cpu, gpu, mps, ... (Lightning)")
     add("--precision", type=str, default="32-true", help="32-true, bf16-mixed, ... (Lightning)")
     _add_common(parser)
+    return parser
+
+
+def _backbones() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="List the backbones of TerraTorch's registry with family, depth, width and "
+        "parameters, or the reason why their depth cannot be cut. Nothing is downloaded.",
+        exit_on_error=False,
+    )
+    add = parser.add_argument
+    add("pattern", type=str, nargs="?", help="part of a name, or a pattern with * and ?")
+    add("--can_be_cut", action="store_true", help="leave out the others")
+    add("--quiet", action="store_true", help="no progress")
+    add("--debug", action="store_true", help="show tracebacks and all warnings")
     return parser
 
 

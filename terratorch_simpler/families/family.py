@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Statistics = tuple[list[float], list[float]]
@@ -86,6 +86,7 @@ class Family:
         weights_always: Whether the file is read without ``pretrained`` as well.
         read_bands: Names of the bands in the builder's arguments.
         write_bands: The builder's arguments for bands, given the other arguments.
+        example_arguments: Arguments without which the builder gives nothing to look at.
         statistics: Means and standard deviations that the weights of a registry name were
             pre-trained with, for the bands given; None if the family publishes none.
     """
@@ -114,4 +115,5 @@ class Family:
     weights_always: bool = False
     read_bands: Callable[[Arguments], Any] = lambda arguments: arguments.get("bands")
     write_bands: Callable[[list[str], Arguments], dict[str, Any]] = _bands_argument
+    example_arguments: Arguments = field(default_factory=dict)
     statistics: Callable[[str, Arguments, Sequence[str]], Statistics | None] = _no_statistics

@@ -101,7 +101,8 @@ def _token_width(block: nn.Module, shape: Any) -> int | None:
     """Features of a token: the last dimension, if the block has weights for it."""
     if not isinstance(shape, tuple) or len(shape) not in (3, 4):
         return None
-    return shape[-1] if any(weight.shape == shape[-1:] for weight in block.parameters()) else None
+    sizes = {size for weight in block.parameters() for size in weight.shape}
+    return shape[-1] if shape[-1] in sizes else None
 
 
 def check_tokens(module: nn.Module, path: str, image: Shape) -> None:
@@ -202,18 +203,20 @@ def check_structure(module: nn.Module, path: str) -> None:
         )
     bands = first_convolution(module)
     if bands is not None:
-        size = _image_size(module)
+        size = image_size(module)
         check_tokens(module, path, (bands, size, size))
 
 
-def _image_size(module: nn.Module) -> int:
+def image_size(module: nn.Module) -> int:
+    """Side in pixels of the images that a backbone is made for, or 224 if it does not say."""
     for layer in module.modules():
         size = getattr(layer, "img_size", None)
         if isinstance(size, int):
             return size
         if isinstance(size, tuple | list) and size:
             return int(size[-1])
-    return 224
+    configured = (getattr(layer, "pretrained_cfg", None) or {} for layer in module.modules())
+    return next((config["input_size"][-1] for config in configured if "input_size" in config), 224)
 
 
 def _outputs(module: Any) -> list[int] | None:

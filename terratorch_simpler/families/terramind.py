@@ -159,6 +159,7 @@ TERRAMIND = Family(
     weights_always=True,
     read_bands=_read_bands,
     write_bands=_write_bands,
+    example_arguments={"modalities": ["S2L2A"]},
     statistics=_statistics,
 )
 

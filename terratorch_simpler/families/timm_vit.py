@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from terratorch_simpler.families.family import Arguments, Family, first_convolution
-from terratorch_simpler.families.structure import check_tokens
+from terratorch_simpler.families.structure import check_tokens, image_size
 
 
 def _getter(module: Any) -> Any:
@@ -25,21 +25,19 @@ def _blocks(module: Any) -> str:
     in_order = [stage["module"] for stage in info] == [f"{path}.{i}" for i in range(len(info))]
     if not in_order or not hasattr(module, "model"):
         raise ValueError(f"its {len(info)} outputs are not those of one list of blocks")
-    path = f"model.{path}"
+    # Some classifiers name their encoder's blocks without the encoder.
+    named = [name for name, _ in module.named_modules() if f".{name}".endswith(f".{path}")]
+    if len(named) != 1:
+        raise ValueError(f"its outputs are those of {path}, and {len(named)} lists are named so")
+    (path,) = named
     if len(module.get_submodule(path)) != len(info):
         raise ValueError(
             f"it was built without the blocks after the last of its out_indices ({last}): build it "
             "with all of them, without out_indices"
         )
-    check_tokens(module, path, _input_shape(module))
+    size = image_size(module)
+    check_tokens(module, path, (first_convolution(module) or 3, size, size))
     return path
-
-
-def _input_shape(module: Any) -> tuple[int, int, int]:
-    configured = module.model.pretrained_cfg.get("input_size", (3, 224, 224))
-    size = getattr(getattr(module.model, "patch_embed", None), "img_size", None)
-    height, width = size or configured[-2:]
-    return first_convolution(module) or configured[0], height, width
 
 
 def _features(module: Any, image: Any) -> Any:

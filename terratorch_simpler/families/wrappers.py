@@ -49,6 +49,7 @@ DOFA = Family(
     weights="ckpt_data",
     read_bands=lambda arguments: arguments.get("model_bands"),
     write_bands=_model_bands,
+    example_arguments={"model_bands": ["RED", "GREEN", "BLUE"]},
 )
 
 SSL4EO = Family(
@@ -66,6 +67,7 @@ SSL4EO = Family(
     weights="ckpt_data",
     read_bands=lambda arguments: arguments.get("model_bands"),
     write_bands=_model_bands,
+    example_arguments={"model_bands": ["RED", "GREEN", "BLUE"]},
 )
 
 DINOV3 = Family(

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from terratorch_simpler.catalogue import Entry, describe, names
+from terratorch_simpler.cli import main
+
+Build = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _loaded(build: Build) -> None:
+    """The registry is full once TerraTorch is imported."""
+
+
+def test_every_name_of_the_registry_is_listed_once_and_no_pruned_one() -> None:
+    every = names()
+    assert len(every) > 1000
+    assert len(set(every)) == len(every)
+    assert {"prithvi_eo_v2_300", "terramind_v1_base", "timm_resnet18"} <= set(every)
+    assert not any(name.startswith("simpler_") for name in every)
+
+
+def test_a_pattern_is_part_of_a_name_or_all_of_it() -> None:
+    assert "timm_vit_tiny_patch16_224" in names("VIT_tiny")
+    assert names("dofa_*") == [f"dofa_{size}_patch16_224" for size in ("small", "base", "large")]
+
+
+def test_a_pattern_without_a_match_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="no backbone matches 'xyzzy'"):
+        names("xyzzy")
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "blocks", "depth", "width"),
+    [
+        ("prithvi_eo_v2_600_tl", "Prithvi", "blocks", 32, 1280),
+        ("terramind_v1_large", "TerraMind", "encoder", 24, 1024),
+        ("terramind_v1_tiny_tim", "TerraMind TiM", "encoder", 12, None),
+        ("timm_vit_giant_patch14_reg4_dinov2", "timm ViT", "model.blocks", 40, 1536),
+        ("timm_vit_small_patch16_rope_mixed_224", "timm ViT", "model.blocks", 12, 384),
+        ("timm_samvit_base_patch16_224", "timm ViT", "model.blocks", 12, 768),
+        ("timm_gemma4_vit_167m", "timm ViT", "model.encoder.blocks", 16, None),
+        ("dofa_large_patch16_224", "DOFA", "dofa_model.blocks", 24, 1024),
+        (
+            "ssl4eos12_vit_small_patch16_224_sentinel2_all_moco",
+            "SSL4EO ViT",
+            "vit_model.blocks",
+            12,
+            384,
+        ),
+    ],
+)
+def test_backbones_that_can_be_cut(
+    name: str, family: str, blocks: str, depth: int, width: int | None
+) -> None:
+    entry = describe(name)
+    assert (entry.family, entry.blocks, entry.depth) == (family, blocks, depth)
+    assert entry.reason is None
+    # What reads numbers from tensors cannot be run without weights, so that no width is seen.
+    assert entry.width == width
+    assert entry.parameters is not None
+
+
+def test_parameters_are_those_of_the_full_backbone(build: Build) -> None:
+    full = sum(weight.numel() for weight in build("prithvi_eo_tiny", img_size=224).parameters())
+    assert describe("prithvi_eo_tiny").parameters == full
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("timm_swin_tiny_patch4_window7_224", "its 4 stages are 96, 192, 384, 768 channels wide"),
+        ("timm_hiera_tiny_224", "hierarchical or convolutional"),
+        ("timm_pvt_v2_b0", "hierarchical or convolutional"),
+        ("timm_convit_tiny", "turn (2, 196, 192) into (2, 197, 192)"),
+        ("timm_crossvit_9_240", "channels wide"),
+        ("satlas_swin_t_sentinel2_si_rgb", "its lists of blocks differ in width"),
+        ("ssl4eos12_resnet50_sentinel2_all_dino", "it has no list of equal transformer blocks"),
+        ("UNet", "it has no list of equal transformer blocks"),
+        ("IdentityBackbone", "it has no list of equal transformer blocks"),
+        ("terramind_v1_tokenizer_lulc", "it is a tokenizer"),
+        ("dinov3_convnext_tiny", "needs ckpt_path"),
+    ],
+)
+def test_backbones_that_cannot_be_cut_say_why(name: str, reason: str) -> None:
+    entry = describe(name)
+    assert entry.family is None
+    assert entry.reason is not None
+    assert reason in entry.reason
+
+
+def test_dinov3_of_terratorch_can_be_cut_but_needs_its_weights_to_be_looked_at() -> None:
+    entry = describe("dinov3_vitl16")
+    assert (entry.family, entry.depth) == ("DINOv3", None)
+    assert entry.reason == "needs ckpt_path: build it to see its layers"
+
+
+def test_a_builder_that_fails_is_a_line_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
+
+    def broken(**_arguments: Any) -> None:
+        raise ZeroDivisionError("of its own")
+
+    monkeypatch.setitem(TERRATORCH_BACKBONE_REGISTRY._registry, "broken", broken)
+    reason = "could not be looked at (ZeroDivisionError: of its own)"
+    assert describe("broken") == Entry("broken", reason=reason)
+
+
+def test_the_command_lists_lines_for_other_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["backbones", "dofa"])
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:4] == ["name", "family", "blocks", "depth"]
+    assert lines[1][:5] == ["dofa_small_patch16_224", "DOFA", "dofa_model.blocks", "12", "384"]
+    assert len(lines) == 4
+
+
+def test_the_command_leaves_out_what_cannot_be_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["backbones", "timm_test_*vit*", "--can_be_cut"])
+    listed = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert "timm_test_vit" in listed
+    assert "timm_test_maxvit" not in listed
