@@ -19,6 +19,8 @@ class _WeightsOnMeta(TorchFunctionMode):
     """Makes weights on the meta device, and leaves what a backbone computes with on the CPU."""
 
     factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+    # Half of the time would go into giving values to weights that have none.
+    values = ("normal_", "uniform_", "clamp_", "erfinv_", "mul_", "add_", "fill_", "zero_")
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -26,6 +28,8 @@ class _WeightsOnMeta(TorchFunctionMode):
         kwargs = kwargs or {}
         if function in self.factories and kwargs.get("device") is None:
             kwargs["device"] = "meta"
+        elif getattr(function, "__name__", "") in self.values and args and args[0].is_meta:
+            return args[0]
         return function(*args, **kwargs)
 
 

@@ -26,10 +26,9 @@ def _blocks(module: Any) -> str:
     if not in_order or not hasattr(module, "model"):
         raise ValueError(f"its {len(info)} outputs are not those of one list of blocks")
     # Some classifiers name their encoder's blocks without the encoder.
-    named = [name for name, _ in module.named_modules() if f".{name}".endswith(f".{path}")]
-    if len(named) != 1:
-        raise ValueError(f"its outputs are those of {path}, and {len(named)} lists are named so")
-    (path,) = named
+    places = [f"model.{path}", f"model.encoder.{path}"]
+    layers = dict(module.named_modules())
+    path = next(place for place in places if place in layers)
     if len(module.get_submodule(path)) != len(info):
         raise ValueError(
             f"it was built without the blocks after the last of its out_indices ({last}): build it "
