@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import pruning, selection
+from benchmarks import finetuning, pruning, selection
 from terratorch_simpler.files import write_files
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -22,6 +22,7 @@ def main() -> None:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "terratorch", "torchgeo")},
         "pruning": pruning.measure(),
+        "finetuning": finetuning.measure(),
         "selection": selection.measure(),
     }
     text = json.dumps(results, indent=1)
