@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -308,11 +309,13 @@ def _build(
             f"{name} could not be built from {arguments}: {one_line(error)}"
         ) from error
     except OSError as error:
-        if checkpoint is not None:
+        if checkpoint is not None and not isinstance(error, URLError):
             raise
+        # DINOv3 fetches its code even where its weights are a file.
+        what = "weights" if checkpoint is None else "code"
+        instead = f", or give a file with {weights}" if checkpoint is None else ""
         raise ValueError(
-            f"the weights of {name} could not be fetched ({one_line(error)}): connect, or give a "
-            f"file with {weights}"
+            f"the {what} of {name} could not be fetched ({one_line(error)}): connect{instead}"
         ) from error
     except ValueError:
         raise
@@ -320,7 +323,7 @@ def _build(
         # Weights of something else raise all kinds of things.
         if checkpoint is not None:
             raise ValueError(
-                f"the checkpoint {checkpoint} does not fit {name}: {one_line(error, most=300)}"
+                f"{name} could not be built with {checkpoint}: {one_line(error, most=300)}"
             ) from error
         if isinstance(error, InvalidModelError):
             # TerraTorch's registry hides a KeyError.

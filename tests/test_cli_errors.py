@@ -540,7 +540,7 @@ BACKBONES = [
     Case(
         "checkpoint of another architecture",
         checkpoint(tiny_weights),
-        ("weights.pt does not fit prithvi_eo_v2_tiny_tl", "size mismatch"),
+        ("prithvi_eo_v2_tiny_tl could not be built with weights.pt", "size mismatch"),
     ),
     Case(
         "checkpoint that is none",
@@ -560,7 +560,7 @@ BACKBONES = [
     Case(
         "checkpoint with other keys",
         checkpoint(lambda path: torch.save({"a": torch.zeros(3)}, path)),
-        ("weights.pt does not fit prithvi_eo_v2_tiny_tl",),
+        ("prithvi_eo_v2_tiny_tl could not be built with weights.pt",),
     ),
     Case(
         "checkpoint of Lightning",
@@ -570,7 +570,7 @@ BACKBONES = [
                 path,
             )
         ),
-        ("weights.pt does not fit prithvi_eo_v2_tiny_tl",),
+        ("prithvi_eo_v2_tiny_tl could not be built with weights.pt",),
     ),
     Case(
         "checkpoint truncated",
