@@ -1,4 +1,4 @@
-"""Full backbones: built by name through TerraTorch's registry, with errors that help."""
+"""Full backbones with what is known of them, and checks of the weights they come with."""
 
 from __future__ import annotations
 
@@ -8,31 +8,18 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from inspect import signature
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
 
 from terratorch_simpler.bands import band_names
-from terratorch_simpler.families import (
-    Family,
-    Statistics,
-    blocks_of,
-    family_of_name,
-    find_family,
-    without_memory,
-)
-from terratorch_simpler.families.timm_vit import TIMM_VIT, choose_outputs
-from terratorch_simpler.messages import one_line
+from terratorch_simpler.building import build_full, canonical_name, check_name, name_family, sketch
+from terratorch_simpler.families import Family, Statistics, blocks_of, find_family
 from terratorch_simpler.plan import PruningPlan
 
 logger = logging.getLogger(__name__)
-
-SOURCE = "simpler"
-"""Prefix of pruned backbones in TerraTorch's registry."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +102,6 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def canonical_name(name: str) -> str:
-    """A registry name without the prefix of its source (``terratorch_``)."""
-    return name.removeprefix("terratorch_")
-
-
 def load_backbone(
     backbone: str | nn.Module, *, blocks: str | None = None, **arguments: Any
 ) -> Backbone:
@@ -169,23 +151,6 @@ def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = N
         _read_weights(Path(checkpoint), name, argument)
 
 
-def band_arguments(name: str, bands: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the builder of a registry name takes for bands, beside the arguments given.
-
-    Raises:
-        ValueError: If it needs more to know which bands are meant.
-    """
-    name = canonical_name(name)
-    family = name_family(name)
-    if family is not None:
-        return family.write_bands(bands, given)
-    found = find_source(name)
-    assert found is not None
-    taken = signature(full_sources()[found[0]][found[1]]).parameters
-    argument = next((key for key in ("model_bands", "bands") if key in taken), None)
-    return {argument: bands} if argument is not None else {}
-
-
 def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
     """Refuse a misspelt argument that the builder would swallow without a word."""
     for unknown in sorted(arguments.keys() - known):
@@ -200,16 +165,6 @@ def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
             f"{name} cannot be cut with vit_adapter, which reads blocks at fixed positions of the "
             "full depth: remove vit_adapter to prune"
         )
-
-
-def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """A backbone without weights and memory, to read its layers from."""
-    family = name_family(name)
-    # No builder loads weights unless it is asked to, and not all of them know of any.
-    bare = {key: value for key, value in arguments.items() if key != "pretrained"}
-    if family is not None and family.weights in bare:
-        bare[family.weights] = None
-    return without_memory(lambda: build_full(name, bare))
 
 
 def _reads_weights(family: Family, arguments: Mapping[str, Any]) -> bool:
@@ -231,107 +186,6 @@ def wrap_backbone(
     if pretrained and checkpoint is not None:
         _check_checkpoint(Path(checkpoint), module, family, name)
     return Backbone(module, family, name, dict(arguments), pretrained)
-
-
-def full_sources() -> dict[str, Any]:
-    """Sources of TerraTorch's backbone registry that hold full backbones, by prefix."""
-    from terratorch.registry import BACKBONE_REGISTRY
-
-    prefixes = BACKBONE_REGISTRY.keys()
-    return {prefix: BACKBONE_REGISTRY[prefix] for prefix in prefixes if prefix != SOURCE}
-
-
-def find_source(name: str) -> tuple[str, str] | None:
-    """Prefix of the source of a full backbone and its name there; None if there is none."""
-    sources = full_sources()
-    prefix, _, rest = name.partition("_")
-    if prefix in sources:
-        return (prefix, rest) if rest in sources[prefix] else None
-    return next(((prefix, name) for prefix, source in sources.items() if name in source), None)
-
-
-def name_family(name: str) -> Family | None:
-    """The family of a registry name, as far as names tell; None if its layers have to say."""
-    found = find_source(name)
-    return family_of_name(*found) if found is not None else None
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that is no full backbone, before anything is built.
-
-    Raises:
-        ValueError: With the nearest names.
-    """
-    if name.startswith(f"{SOURCE}_"):
-        raise ValueError(
-            f"'{name}' is a pruned backbone already: give the full one, "
-            f"'{name.removeprefix(f'{SOURCE}_')}'"
-        )
-    if find_source(name) is None:
-        known = [known for source in full_sources().values() for known in source]
-        close = difflib.get_close_matches(name, known, n=4)
-        hint = (
-            f"did you mean {', '.join(close)}?" if close else "see 'terratorch-simpler backbones'"
-        )
-        raise ValueError(f"TerraTorch has no backbone '{name}': {hint}")
-
-
-def build_full(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Build a full backbone through the registry, whose errors say little of their cause.
-
-    timm leaves out the blocks after the last of ``out_indices``: it is built with all of them, and
-    the indices are kept beside it.
-
-    Raises:
-        ValueError: If it cannot be built, with the reason.
-    """
-    found = find_source(name)
-    assert found is not None
-    family = family_of_name(*found)
-    arguments = dict(arguments)
-    chosen = arguments.pop("out_indices", None) if family is TIMM_VIT else None
-    module = _build(name, *found, arguments, family.weights if family else "ckpt_path")
-    if chosen is not None:
-        choose_outputs(module, chosen)
-    return module
-
-
-def _build(
-    name: str, prefix: str, own_name: str, arguments: dict[str, Any], weights: str
-) -> nn.Module:
-    from terratorch.utils import InvalidModelError
-
-    checkpoint = arguments.get(weights)
-    try:
-        module: nn.Module = full_sources()[prefix].build(own_name, **arguments)
-    except (TypeError, AssertionError, ImportError, NotImplementedError) as error:
-        raise ValueError(
-            f"{name} could not be built from {arguments}: {one_line(error)}"
-        ) from error
-    except OSError as error:
-        if checkpoint is not None and not isinstance(error, URLError):
-            raise
-        # DINOv3 fetches its code even where its weights are a file.
-        what = "weights" if checkpoint is None else "code"
-        instead = f", or give a file with {weights}" if checkpoint is None else ""
-        raise ValueError(
-            f"the {what} of {name} could not be fetched ({one_line(error)}): connect{instead}"
-        ) from error
-    except ValueError:
-        raise
-    except Exception as error:
-        # Weights of something else raise all kinds of things.
-        if checkpoint is not None:
-            raise ValueError(
-                f"{name} could not be built with {checkpoint}: {one_line(error, most=300)}"
-            ) from error
-        if isinstance(error, InvalidModelError):
-            # TerraTorch's registry hides a KeyError.
-            raise ValueError(
-                f"{name} could not be built: missing key {error.__context__}"
-            ) from error
-        raise
-    return module
 
 
 def _read_weights(path: Path, name: str, argument: str) -> Mapping[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from terratorch_simpler.backbones import (
+from terratorch_simpler.backbones import count_parameters
+from terratorch_simpler.building import (
     canonical_name,
-    count_parameters,
     find_source,
     full_sources,
     name_family,

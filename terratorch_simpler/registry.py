@@ -57,7 +57,8 @@ class SimplerRegistry(Set[str]):
             FileNotFoundError: If the plan is missing and nothing else says how deep.
         """
         # Registry.build of TerraTorch hides any KeyError; nothing below lets one out.
-        from terratorch_simpler.backbones import canonical_name, check_name, load_backbone
+        from terratorch_simpler.backbones import load_backbone
+        from terratorch_simpler.building import canonical_name, check_name
         from terratorch_simpler.plan import check_kept_blocks
         from terratorch_simpler.pruning import prune_module
 
@@ -82,7 +83,7 @@ class SimplerRegistry(Set[str]):
 
     def __iter__(self) -> Iterator[str]:
         """Names that can be cut as far as names tell; the command ``backbones`` knows all."""
-        from terratorch_simpler.backbones import full_sources
+        from terratorch_simpler.building import full_sources
         from terratorch_simpler.families import family_of_name
 
         for prefix, source in full_sources().items():
@@ -96,7 +97,7 @@ class SimplerRegistry(Set[str]):
 
     def __contains__(self, name: object) -> bool:
         """Any name of the registry: building one that cannot be cut says why."""
-        from terratorch_simpler.backbones import find_source
+        from terratorch_simpler.building import find_source
 
         return isinstance(name, str) and find_source(name) is not None
 
@@ -175,7 +176,7 @@ def register() -> None:
     """Add the source to TerraTorch's registry; a second call changes nothing."""
     from terratorch.registry import BACKBONE_REGISTRY
 
-    from terratorch_simpler.backbones import SOURCE
+    from terratorch_simpler.building import SOURCE
 
     if SOURCE not in BACKBONE_REGISTRY.keys():  # noqa: SIM118 - `in` looks for names
         BACKBONE_REGISTRY.register_source(SOURCE, SimplerRegistry())

@@ -13,14 +13,13 @@ import yaml
 from lightning.pytorch import LightningDataModule
 
 from terratorch_simpler.backbones import (
-    SOURCE,
     Backbone,
-    canonical_name,
     check_arguments,
     load_backbone,
     wrap_backbone,
 )
 from terratorch_simpler.bands import band_names
+from terratorch_simpler.building import SOURCE, canonical_name
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.quiet import quiet_lightning
 

@@ -126,7 +126,8 @@ def _from_config(config: Path, options: Namespace) -> tuple[Any, Any]:
 
 
 def _from_options(options: Namespace) -> tuple[Any, Any]:
-    from terratorch_simpler.backbones import band_arguments, check_name, load_backbone
+    from terratorch_simpler.backbones import load_backbone
+    from terratorch_simpler.building import band_arguments, check_name
 
     check_name(options.backbone)
     given = options.backbone_args or {}
