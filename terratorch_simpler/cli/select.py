@@ -79,7 +79,8 @@ def _select(
     console.print("Loading TerraTorch ...")
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from terratorch_simpler.selection import Settings, run_selection
+    from terratorch_simpler.loop import Settings
+    from terratorch_simpler.selection import run_selection
 
     settings = Settings(
         criterion=options.criterion,
