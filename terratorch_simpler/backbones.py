@@ -15,7 +15,14 @@ import torch
 from torch import nn
 
 from terratorch_simpler.bands import band_names
-from terratorch_simpler.building import build_full, canonical_name, check_name, name_family, sketch
+from terratorch_simpler.building import (
+    build_full,
+    canonical_name,
+    check_name,
+    name_family,
+    sketch,
+    weights_file,
+)
 from terratorch_simpler.families import Family, Statistics, blocks_of, find_family
 from terratorch_simpler.plan import PruningPlan
 
@@ -139,7 +146,10 @@ def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = N
     check_name(name)
     family = name_family(name)
     argument = family.weights if family else "ckpt_path"
-    checkpoint = arguments.get(argument)
+    checkpoint = weights_file(arguments, argument)
+    for refused, reason in (family.refused_arguments if family else {}).items():
+        if arguments.get(refused):
+            raise ValueError(f"{name} cannot be cut with {refused}: {reason}")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint} ({argument} of {name})")
     if family is not None and family.arguments is not None:
@@ -160,16 +170,13 @@ def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
                 f"{name} takes no argument '{unknown}': did you mean {' or '.join(close)}?"
             )
         logger.warning("%s takes no argument '%s': TerraTorch ignores it", name, unknown)
-    if arguments.get("vit_adapter"):
-        raise ValueError(
-            f"{name} cannot be cut with vit_adapter, which reads blocks at fixed positions of the "
-            "full depth: remove vit_adapter to prune"
-        )
 
 
 def _reads_weights(family: Family, arguments: Mapping[str, Any]) -> bool:
     pretrained = bool(arguments.get("pretrained", False))
-    return pretrained or (family.weights_always and arguments.get(family.weights) is not None)
+    return pretrained or (
+        family.weights_always and weights_file(arguments, family.weights) is not None
+    )
 
 
 def wrap_backbone(
@@ -182,7 +189,7 @@ def wrap_backbone(
     """
     family = find_family(module, blocks, name)
     pretrained = _reads_weights(family, arguments)
-    checkpoint = arguments.get(family.weights)
+    checkpoint = weights_file(arguments, family.weights)
     if pretrained and checkpoint is not None:
         _check_checkpoint(Path(checkpoint), module, family, name)
     return Backbone(module, family, name, dict(arguments), pretrained)

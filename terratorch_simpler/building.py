@@ -36,8 +36,15 @@ def find_source(name: str) -> tuple[str, str] | None:
     sources = full_sources()
     prefix, _, rest = name.partition("_")
     if prefix in sources:
-        return (prefix, rest) if rest in sources[prefix] else None
-    return next(((prefix, name) for prefix, source in sources.items() if name in source), None)
+        return (prefix, rest) if _holds(sources[prefix], prefix, rest) else None
+    return next(
+        ((prefix, name) for prefix, source in sources.items() if _holds(source, prefix, name)), None
+    )
+
+
+def _holds(source: Any, prefix: str, name: str) -> bool:
+    """Whether a source has a backbone; timm lists names without the tag of their weights."""
+    return name in source or (prefix == "timm" and name.partition(".")[0] in source)
 
 
 def name_family(name: str) -> Family | None:
@@ -86,12 +93,18 @@ def build_full(name: str, arguments: dict[str, Any]) -> nn.Module:
     return module
 
 
+def weights_file(arguments: Mapping[str, Any], argument: str) -> Any:
+    """The file of weights that arguments name, if they name one."""
+    value = arguments.get(argument)
+    return value.get("file") if isinstance(value, Mapping) else value
+
+
 def _build(
     name: str, prefix: str, own_name: str, arguments: dict[str, Any], weights: str
 ) -> nn.Module:
     from terratorch.utils import InvalidModelError
 
-    checkpoint = arguments.get(weights)
+    checkpoint = weights_file(arguments, weights)
     try:
         module: nn.Module = full_sources()[prefix].build(own_name, **arguments)
     except (TypeError, AssertionError, ImportError, NotImplementedError) as error:

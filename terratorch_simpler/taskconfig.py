@@ -155,10 +155,14 @@ def _backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(path: Path, checkpoint: str | None) -> Any:
-    from terratorch.cli_tools import build_lightning_cli
+    from terratorch.cli_tools import build_lightning_cli, import_custom_modules
 
+    custom = yaml.safe_load(path.read_text()).get("custom_modules_path")
     said = io.StringIO()
     try:
+        if custom is not None:
+            # TerraTorch itself reads the key for its subcommands only.
+            import_custom_modules(custom)
         with contextlib.redirect_stderr(said), quiet_lightning():
             return build_lightning_cli(["--config", str(path)], run=False)
     except SystemExit as error:

@@ -82,10 +82,11 @@ class Family:
         bound: Attributes that the registry binds to the full backbone, and that a cut must drop.
         first_only: Reason why only the first blocks can be kept; None where any can.
         arguments: Names that the registry's builder takes, where it swallows any other silently.
-        weights: Argument that names a file of weights.
+        weights: Argument that names a file of weights, or holds it as ``file``.
         weights_always: Whether the file is read without ``pretrained`` as well.
         read_bands: Names of the bands in the builder's arguments.
         write_bands: The builder's arguments for bands, given the other arguments.
+        refused_arguments: Arguments that the depth cannot be cut with, and why.
         example_arguments: Arguments without which the builder gives nothing to look at.
         statistics: Means and standard deviations that the weights of a registry name were
             pre-trained with, for the bands given; None if the family publishes none.
@@ -115,5 +116,6 @@ class Family:
     weights_always: bool = False
     read_bands: Callable[[Arguments], Any] = lambda arguments: arguments.get("bands")
     write_bands: Callable[[list[str], Arguments], dict[str, Any]] = _bands_argument
+    refused_arguments: Mapping[str, str] = field(default_factory=dict)
     example_arguments: Arguments = field(default_factory=dict)
     statistics: Callable[[str, Arguments, Sequence[str]], Statistics | None] = _no_statistics

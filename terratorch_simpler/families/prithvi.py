@@ -81,5 +81,9 @@ PRITHVI = Family(
     # TerraTorch replaces forward by a closure over the model it built.
     bound=("forward",),
     arguments=_arguments,
+    refused_arguments={
+        "vit_adapter": "it reads blocks at fixed positions of the full depth: remove "
+        "vit_adapter to prune"
+    },
     statistics=_statistics,
 )

@@ -101,8 +101,11 @@ TIMM_VIT = Family(
     check=_check,
     bound=("forward", "prepare_features_for_image_model"),
     first_only=_first_only,
-    weights="checkpoint_path",
-    weights_always=True,
+    weights="pretrained_cfg_overlay",
+    refused_arguments={
+        "checkpoint_path": "timm loads it into a backbone without its final norm, where it does "
+        "not fit: give pretrained_cfg_overlay: {file: FILE}, with pretrained"
+    },
     read_bands=lambda _arguments: None,
     write_bands=lambda bands, _arguments: {"in_chans": len(bands)},
 )
