@@ -96,7 +96,7 @@ CASES = [
     Case("vit_mae/classification", _pictures, "model.blocks", 12, 6),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-full_and_pruned = pytest.mark.parametrize("pruned", [False, True], ids=["full", "pruned"])
+pruned_only = pytest.mark.parametrize("pruned", [True], ids=["pruned"])
 
 
 def _fit(terratorch: Terratorch, config: str, folder: Path) -> Any:
@@ -117,7 +117,7 @@ def _fit(terratorch: Terratorch, config: str, folder: Path) -> Any:
 
 
 @every_case
-@full_and_pruned
+@pruned_only
 def test_the_config_trains_a_step(
     case: Case, pruned: bool, terratorch: Terratorch, tmp_path: Path
 ) -> None:
@@ -130,7 +130,7 @@ def test_the_config_trains_a_step(
         _check_coordinates(fitted, frames=3)
 
 
-@full_and_pruned
+@pruned_only
 def test_four_dates(
     pruned: bool, terratorch: Terratorch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
