@@ -10,8 +10,8 @@ import torch
 import terratorch_simpler as simpler
 from benchmarks.ratios import ratio
 from terratorch_simpler.backbones import load_backbone
-from terratorch_simpler.loop import Settings
 from terratorch_simpler.selection import run_selection
+from terratorch_simpler.settings import Settings
 
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
 

@@ -1,9 +1,9 @@
 """Depth criteria: from a layer-similarity matrix to a score for every depth.
 
 Every criterion takes the matrix S of shape [L + 1, L + 1], where layer 0 is the input of the
-first block and layer l the output of block l (1-based), and returns ``{depth: score}``. The depth
-with the largest score is kept; ties go to the smallest depth. Keeping depth k means keeping
-blocks 1..k.
+first block and layer l the output of block l (1-based), and scores every depth of a range. The
+depth with the largest score is kept; ties go to the smallest depth. Keeping depth k means keeping
+blocks 1..k. Stacks of matrices [..., L + 1, L + 1] are scored at once, for resampling.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Matrix = NDArray[np.float64]
 Scores = dict[int, float]
 
 
-def _mean_row_change(block: Matrix) -> float:
-    """Mean absolute difference between consecutive rows of a square matrix."""
-    return float(np.abs(np.diff(block, axis=0)).mean())
+def _mean_row_change(block: Matrix) -> Matrix:
+    """Mean absolute difference between consecutive rows of square matrices."""
+    return np.asarray(np.abs(np.diff(block, axis=-2)).mean(axis=(-2, -1)))
 
 
-def simpler(similarity: Matrix) -> Scores:
+def simpler(similarity: Matrix) -> Matrix:
     """The score of SIMPLER (Barreiro et al., arXiv 2603.19873), as restated by Zhang et al. (2026).
 
     ``g(c) = delta(S[1:c, 1:c]) - delta(S[c+1:L, c+1:L])`` over the block outputs 1..L, where delta
@@ -31,20 +31,20 @@ def simpler(similarity: Matrix) -> Scores:
     removed part is flat. Defined for 2 <= c <= L - 2, since both parts need two rows.
 
     Args:
-        similarity: [L + 1, L + 1] matrix, L >= 4.
+        similarity: [..., L + 1, L + 1], L >= 4.
 
     Returns:
-        ``{c: g(c)}``; above 0 where the removed part is flatter than the kept one.
+        g(c) for c = 2..L-2, [..., L - 3]; above 0 where the removed part is flatter than the kept.
     """
-    outputs = similarity[1:, 1:]
-    depth = len(outputs)
-    return {
-        c: _mean_row_change(outputs[:c, :c]) - _mean_row_change(outputs[c:, c:])
-        for c in range(2, depth - 1)
-    }
+    outputs = similarity[..., 1:, 1:]
+    scores = [
+        _mean_row_change(outputs[..., :c, :c]) - _mean_row_change(outputs[..., c:, c:])
+        for c in range(2, outputs.shape[-1] - 1)
+    ]
+    return np.stack(scores, axis=-1)
 
 
-def stabilization(similarity: Matrix) -> Scores:
+def stabilization(similarity: Matrix) -> Matrix:
     """The single change point of the path of representations through the layers.
 
     S is a cosine Gram matrix, so every layer is a unit vector and the cost of a split into layers
@@ -52,56 +52,68 @@ def stabilization(similarity: Matrix) -> Scores:
     Cappe 2007; Arlot, Celisse and Harchaoui 2019).
 
     Args:
-        similarity: [L + 1, L + 1] matrix.
+        similarity: [..., L + 1, L + 1].
 
     Returns:
-        ``{k: -scatter}`` for 1 <= k <= L - 1: block k gives the first stable representation.
+        ``-scatter`` for k = 1..L-1, [..., L - 1]: block k gives the first stable representation.
     """
-    layers = len(similarity)
 
-    def scatter(part: Matrix) -> float:
-        return len(part) - float(part.sum()) / len(part)
+    def scatter(part: Matrix) -> Matrix:
+        layers = part.shape[-1]
+        return np.asarray(layers - part.sum(axis=(-2, -1)) / layers)
 
-    return {
-        k: -(scatter(similarity[:k, :k]) + scatter(similarity[k:, k:]))
-        for k in range(1, layers - 1)
-    }
+    return np.stack(
+        [
+            -(scatter(similarity[..., :k, :k]) + scatter(similarity[..., k:, k:]))
+            for k in _cuts(similarity)
+        ],
+        axis=-1,
+    )
 
 
-def redundancy(similarity: Matrix) -> Scores:
-    """Similarity mass of what is removed: the sum over j > k of S[k, j], over L.
+def redundancy(similarity: Matrix) -> Matrix:
+    """Similarity mass of what is removed: the sum over j > k of S[k, j], over L, for k = 1..L-1.
 
     A rival kept for comparison; it grows with the number of removed blocks.
     """
-    depth = len(similarity) - 1
-    return {k: float(similarity[k, k + 1 :].sum()) / depth for k in range(1, depth)}
+    depth = similarity.shape[-1] - 1
+    return np.stack(
+        [similarity[..., k, k + 1 :].sum(axis=-1) / depth for k in _cuts(similarity)], axis=-1
+    )
 
 
-def contrast(similarity: Matrix) -> Scores:
+def contrast(similarity: Matrix) -> Matrix:
     """Mean similarity inside the tail k..L minus the mean between head 0..k-1 and tail.
 
-    A rival kept for comparison. The diagonal, which is 1 by construction, is left out.
+    A rival kept for comparison, for k = 1..L-1. The diagonal, which is 1 by construction, is left
+    out.
     """
-    layers = len(similarity)
-    scores = {}
-    for k in range(1, layers - 1):
-        tail = similarity[k:, k:]
-        inside = (tail.sum() - len(tail)) / (len(tail) * (len(tail) - 1))
-        scores[k] = float(inside - similarity[:k, k:].mean())
-    return scores
+    scores = []
+    for k in _cuts(similarity):
+        tail = similarity[..., k:, k:]
+        rows = tail.shape[-1]
+        inside = (tail.sum(axis=(-2, -1)) - rows) / (rows * (rows - 1))
+        scores.append(inside - similarity[..., :k, k:].mean(axis=(-2, -1)))
+    return np.stack(scores, axis=-1)
 
 
-def knee(similarity: Matrix) -> Scores:
-    """Kneedle (Satopaa et al. 2011) on the similarity to the last layer.
+def knee(similarity: Matrix) -> Matrix:
+    """Kneedle (Satopaa et al. 2011) on the similarity to the last layer, for k = 1..L-1.
 
     The curve is scaled to the unit square; the score is its height above the diagonal, so the knee
     is where the similarity to the last layer stops rising.
     """
-    curve = similarity[:, -1]
-    depth = len(curve) - 1
-    span = float(curve.max() - curve.min())
-    height = (curve - curve.min()) / span if span > 0 else np.zeros_like(curve)
-    return {k: float(height[k] - k / depth) for k in range(1, depth)}
+    curve = similarity[..., -1]
+    lowest = curve.min(axis=-1, keepdims=True)
+    span = curve.max(axis=-1, keepdims=True) - lowest
+    height = np.divide(curve - lowest, span, out=np.zeros_like(curve), where=span > 0)
+    depths = np.array(_cuts(similarity))
+    return np.asarray(height[..., depths] - depths / (curve.shape[-1] - 1))
+
+
+def _cuts(similarity: Matrix) -> range:
+    """Depths 1..L-1: something is kept and something removed."""
+    return range(1, similarity.shape[-1] - 1)
 
 
 @dataclass(frozen=True)
@@ -109,20 +121,30 @@ class Criterion:
     """A way to choose a depth from the similarity matrix.
 
     Attributes:
-        score: Function from the matrix to ``{depth: score}``.
-        min_depth: Fewest blocks a backbone must have for the score to exist.
+        score: Function from matrices [..., L + 1, L + 1] to scores [..., depths].
+        margin: The depths that it scores are ``margin .. L - margin``.
         positive_premise: True where a largest score at or below 0 contradicts what the criterion
             assumes; False where the criterion has no premise that the score could show.
     """
 
-    score: Callable[[Matrix], Scores]
-    min_depth: int
+    score: Callable[[Matrix], Matrix]
+    margin: int = 1
     positive_premise: bool = False
 
     def __call__(self, similarity: Matrix) -> Scores:
         """Scores of every depth; see the function behind :attr:`score`."""
         self.check_depth(len(similarity) - 1)
-        return self.score(similarity)
+        return dict(enumerate(self.score(similarity).tolist(), start=self.margin))
+
+    def depths(self, similarity: Matrix) -> NDArray[np.intp]:
+        """The depth that each matrix of a stack [..., L + 1, L + 1] chooses: [...]."""
+        self.check_depth(similarity.shape[-1] - 1)
+        return np.asarray(self.score(similarity).argmax(axis=-1) + self.margin)
+
+    @property
+    def min_depth(self) -> int:
+        """Fewest blocks that a backbone must have for a score to exist."""
+        return 2 * self.margin
 
     def check_depth(self, blocks: int) -> None:
         """Refuse a backbone that is too shallow.
@@ -142,11 +164,11 @@ class Criterion:
 
 
 CRITERIA: dict[str, Criterion] = {
-    "simpler": Criterion(simpler, min_depth=4, positive_premise=True),
-    "stabilization": Criterion(stabilization, min_depth=2),
-    "redundancy": Criterion(redundancy, min_depth=2),
-    "contrast": Criterion(contrast, min_depth=2),
-    "knee": Criterion(knee, min_depth=2),
+    "simpler": Criterion(simpler, margin=2, positive_premise=True),
+    "stabilization": Criterion(stabilization),
+    "redundancy": Criterion(redundancy),
+    "contrast": Criterion(contrast),
+    "knee": Criterion(knee),
 }
 """Criteria that choose the depth themselves, by name."""
 

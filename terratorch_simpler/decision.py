@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from terratorch_simpler.certainty import Certainty, assess, cka
 from terratorch_simpler.criteria import (
     BASELINES,
     CRITERIA,
@@ -18,9 +17,6 @@ from terratorch_simpler.criteria import (
     best_depth,
 )
 from terratorch_simpler.plan import unknown_criterion
-from terratorch_simpler.similarity import normalise_hsic
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Decision:
     similarity: Matrix
     scores: Scores
     confidence: float | None
-    depth_shares: dict[int, float]
+    certainty: Certainty
     stabilizes: bool | None
     others: dict[str, list[int]]
 
@@ -66,39 +62,6 @@ def check_criterion(criterion: str, depth: int | None) -> None:
         raise ValueError(f"criterion '{criterion}' needs a depth: say how many blocks to keep")
     if criterion not in CRITERIA and criterion not in BASELINES:
         raise ValueError(unknown_criterion(criterion))
-
-
-def cka(terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """CKA from summed HSIC terms of shape [..., L + 1, L + 1], rounded to six decimals.
-
-    The decision is taken on what the plan shows, so that it can be recomputed from the plan and
-    does not depend on the last bits of a machine's arithmetic.
-    """
-    similarity = normalise_hsic(torch.from_numpy(terms)).numpy()
-    rounded: NDArray[np.float64] = np.round((similarity + similarity.swapaxes(-1, -2)) / 2, 6)
-    return rounded
-
-
-def bootstrap(terms: NDArray[np.float64], criterion: str, seed: int) -> dict[int, float]:
-    """Share of resamples of the groups that choose each depth.
-
-    Groups hold disjoint tiles, so this is a bootstrap over tiles.
-
-    Args:
-        terms: [groups, L + 1, L + 1].
-        criterion: One of :data:`CRITERIA`.
-        seed: Seed of the resampling.
-
-    Returns:
-        ``{depth: share}`` of the depths that were chosen; empty for fewer than two groups.
-    """
-    groups = len(terms)
-    if groups < 2:
-        return {}
-    counts = np.random.default_rng(seed).multinomial(groups, [1 / groups] * groups, RESAMPLES)
-    resampled = cka(np.tensordot(counts.astype(np.float64), terms, axes=1))
-    chosen = Counter(best_depth(CRITERIA[criterion](matrix)) for matrix in resampled)
-    return {depth: chosen[depth] / RESAMPLES for depth in sorted(chosen)}
 
 
 def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> Decision:
@@ -128,13 +91,13 @@ def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> 
     keeps = {name: list(range(best_depth(scores))) for name, scores in scored.items()}
     for name in BASELINES:
         keeps[name] = baseline_blocks(name, evidence.cosine, evidence.angle, chosen)
-    shares = bootstrap(evidence.terms, criterion, seed) if depth is None else {}
+    certainty = assess(evidence.terms, criterion, seed) if depth is None else Certainty({})
     return Decision(
         kept_blocks=keeps.pop(criterion),
         similarity=similarity,
         scores=scored.get(criterion, {}),
-        confidence=shares.get(chosen, 0.0) if shares else None,
-        depth_shares=shares,
+        confidence=certainty.shares.get(chosen, 0.0) if certainty.shares else None,
+        certainty=certainty,
         stabilizes=CRITERIA[criterion].stabilizes(scored[criterion]) if depth is None else None,
         others=keeps,
     )

@@ -39,10 +39,12 @@ class InputStatistics:
 
     def update(self, images: Tensor) -> None:
         """Add normalised images of shape [B, bands, ...]."""
-        bands = images.detach().float().transpose(0, 1).flatten(1)
-        self._sums.append(torch.stack([bands.sum(1), bands.square().sum(1)]).double().cpu())
-        self._pixels += bands.shape[1]
-        low, high = bands.amin(1).cpu(), bands.amax(1).cpu()
+        # Without a copy: this runs on every pixel that the backbone sees.
+        images = images.detach().float().flatten(2)
+        norms = torch.linalg.vector_norm(images, dim=2).cpu().double()
+        self._sums.append(torch.stack([images.sum(2).cpu().double().sum(0), norms.square().sum(0)]))
+        self._pixels += images.shape[0] * images.shape[2]
+        low, high = (edge.cpu() for edge in torch.aminmax(images, dim=2))
         if self.means is not None and self.stds is not None:
             mean, std = torch.tensor(self.means), torch.tensor(self.stds)
             low, high = low * std + mean, high * std + mean
@@ -122,7 +124,8 @@ def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | Non
             raise ValueError(
                 f"tiles of {list(tiles.shape[-2:])} px are smaller than a patch ({patch})"
             )
-        if not torch.isfinite(tiles).all():
+        # A sum takes a fifth of the time, and is finite wherever all of it is (unless it overflows).
+        if not torch.isfinite(tiles.sum()) and not torch.isfinite(tiles).all():
             raise ValueError(
                 "the tiles hold NaN or infinity: replace them (no_data_replace in a TerraTorch "
                 "config)"

@@ -2,144 +2,196 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from terratorch_simpler.backbones import Backbone
-from terratorch_simpler.decision import Evidence, check_criterion
+from terratorch_simpler.certainty import is_look, is_settled
+from terratorch_simpler.decision import Evidence
+from terratorch_simpler.groups import TILES_PER_GROUP, GroupStream
 from terratorch_simpler.inputs import InputStatistics, check_images, modalities_of
 from terratorch_simpler.quiet import quiet_lightning
-from terratorch_simpler.sampling import TILES_PER_GROUP, GroupStream, LayerSampler, Pooling
+from terratorch_simpler.sampling import LayerSampler
+from terratorch_simpler.settings import Settings
 from terratorch_simpler.similarity import LayerAngles, LayerSimilarity
 from terratorch_simpler.sources import Batch, Source, by_frame, unpack
 from terratorch_simpler.thumbnails import Thumbnails
 from terratorch_simpler.tiles import MIN_TILES
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to select.
+class SelectionLoop(LightningModule):
+    """One pass: normalise, run the blocks, add groups of samples to the metrics.
+
+    Every process reads the whole stream and runs the groups that are its own, so that the groups,
+    and with them the plan, are those of one process.
 
     Attributes:
-        criterion: A criterion, or a baseline together with ``depth``.
-        depth: How many blocks a baseline keeps.
-        pooling: ``tokens`` or ``mean``.
-        tokens: Patch tokens drawn of each tile.
-        samples: Most tiles to use; None for what the tiles say, or 512.
-        seed: Seed of the choice of tiles and tokens; None for what the tiles say, or 0.
-        accelerator: Lightning's ``accelerator``.
-        precision: Lightning's ``precision``.
-        progress: Show a progress bar.
+        names: Names of the tiles used, in order.
+        stopped_early: Whether the choice was settled before all tiles were used.
+        evidence: What the pass found, once it is over.
     """
 
-    criterion: str = "simpler"
-    depth: int | None = None
-    pooling: Pooling = "tokens"
-    tokens: int = 16
-    samples: int | None = None
-    seed: int | None = None
-    accelerator: str = "auto"
-    precision: str = "32-true"
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        check_criterion(self.criterion, self.depth)
-        if self.pooling not in TILES_PER_GROUP:
-            raise ValueError(f"pooling must be tokens or mean, got {self.pooling!r}")
-        if self.tokens < 1:
-            raise ValueError(f"tokens must be at least 1, got {self.tokens}")
-        if self.samples is not None and self.samples < MIN_TILES:
-            raise ValueError(f"samples must be at least {MIN_TILES}, got {self.samples}")
-
-
-class SelectionLoop(LightningModule):
-    """One pass: normalise, run the blocks, add groups of samples to the metrics."""
+    evidence: Evidence
+    means: Tensor | None
+    stds: Tensor | None
 
     def __init__(
         self, backbone: Backbone, source: Source, settings: Settings, seed: int, samples: int
     ) -> None:
         super().__init__()
         self.backbone, self.module, self.source = backbone, backbone.module, source
-        self.similarity = LayerSimilarity(backbone.depth + 1)
-        self.angles = LayerAngles(backbone.depth + 1)
+        self.settings, self.seed, self.samples = settings, seed, samples
         self.sampler = LayerSampler(backbone, settings.pooling, settings.tokens, seed)
-        self.groups = GroupStream(TILES_PER_GROUP[settings.pooling])
+        self.size = TILES_PER_GROUP[settings.pooling]
+        self.groups = GroupStream(self.size)
+        # In a tuple, so that Lightning does not move them: Apple's GPUs have no float64.
+        self.metrics = (
+            LayerSimilarity(backbone.depth + 1, distributed_available_fn=self._is_spread),
+            LayerAngles(backbone.depth + 1, distributed_available_fn=self._is_spread),
+        )
         self.statistics: dict[str, InputStatistics] = {}
         self.thumbnails = Thumbnails(source.bands)
         self.names: list[str] = []
-        self.samples = samples
         self.example: tuple[Any, dict[str, Any]] | None = None
         self.width = 0
-        self.means: Tensor | None
+        self.stopped_early = False
+        self._checksum = torch.zeros((), dtype=torch.float64)
         for name, values in (("means", source.means), ("stds", source.stds)):
             value = None if values is None else torch.tensor(values)[None, :, None, None]
             self.register_buffer(name, value, persistent=False)
 
+    def _is_spread(self) -> bool:
+        return self.trainer.world_size > 1
+
+    def on_validation_start(self) -> None:
+        """Learn which process this is."""
+        self.groups = GroupStream(self.size, self.trainer.global_rank, self.trainer.world_size)
+        for metric in self.metrics:
+            metric.to("cpu" if self.device.type == "mps" else self.device)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add one batch of tiles."""
+        """Add one batch of tiles.
+
+        Raises:
+            StopIteration: After the last tile, which ends Lightning's loop as a loader's end does.
+        """
         del batch_idx
         tiles = unpack(batch, self.backbone.family.inputs)
         if self.backbone.by_frame:
             tiles = by_frame(tiles)
-        images = modalities_of(tiles.image)
-        found = len(next(iter(images.values()))) if images else 0
-        count = min(found, self.samples - len(self.names))
-        if count <= 0 and images:
-            self.trainer.should_stop = True
-            return
         check_images(tiles.image, self.backbone, tiles.inputs)
-        image, inputs = apply_to_collection(
-            (tiles.image, tiles.inputs), Tensor, lambda value: value[:count].to(self.device)
-        )
+        found = len(next(iter(modalities_of(tiles.image).values())))
+        for start, stop in self._pieces(min(found, self.samples - len(self.names))):
+            image, inputs = apply_to_collection(
+                (tiles.image, tiles.inputs),
+                Tensor,
+                lambda value, start=start, stop=stop: value[start:stop].to(self.device),
+            )
+            first = len(self.names)
+            places = range(first, first + stop - start)
+            names = tiles.names or [f"tile {first - start + i}" for i in range(stop)]
+            self._add(image, inputs, places, names[start:stop])
+            if self._may_stop() and len(self.names) < self.samples:
+                self.stopped_early = True
+                raise StopIteration
+        if len(self.names) >= self.samples:
+            raise StopIteration
+
+    def _pieces(self, count: int) -> Iterator[tuple[int, int]]:
+        """Cuts a batch where sampling may stop, so that its size changes nothing."""
+        first = len(self.names)
+        looks = [i for i in range(1, count) if is_look(first + i, self.size)]
+        yield from zip([0, *looks], [*looks, count], strict=True)
+
+    def _add(
+        self, image: Any, inputs: dict[str, Tensor], places: range, names: list[str]
+    ) -> None:
         if self.means is not None:
             image = (image - self.means) / self.stds
-        self._look(image, tiles.names)
+        self._look(image, places, names)
         if self.example is None:
             self.example = apply_to_collection((image, inputs), Tensor, lambda one: one[:1].cpu())
-        samples = self.sampler(image, first_tile=len(self.names), **inputs)
+        self.names += names
+        own = [place for place in places if self.groups.owns(place)]
+        if not own:
+            return
+        if len(own) < len(places):
+            index = torch.tensor(own, device=self.device) - places[0]
+            image, inputs = apply_to_collection((image, inputs), Tensor, lambda value: value[index])
+        samples = self.sampler(image, own, **inputs)
         self.width = samples.shape[-1]
-        names = tiles.names or [f"tile {len(self.names) + i}" for i in range(count)]
-        self.names += names[:count]
-        for group in self.groups.add(samples):
-            self._update(group)
+        similarity, angles = self.metrics
+        angles.update(samples.flatten(1, 2).unbind())
+        for number, group in self.groups.add(samples):
+            similarity.update(group.unbind(), number)
 
-    def _look(self, image: Any, names: list[str] | None) -> None:
+    def _look(self, image: Any, places: range, names: list[str]) -> None:
         """Keep what the report shows of the tiles, and what warns of wrong units."""
         for modality, images in modalities_of(image).items():
             statistics = self.statistics.setdefault(
                 modality, InputStatistics(self.source.means, self.source.stds, modality)
             )
             statistics.update(images)
+            if self._is_spread():
+                sums = images.flatten(1).sum(1).double().cpu()
+                self._checksum += sums @ torch.arange(places.start, places.stop).double().add(1)
         self.thumbnails.update(next(iter(modalities_of(image).values())), names)
 
-    def _update(self, group: Tensor) -> None:
-        layers = list(group.unbind())
-        self.similarity.update(layers)
-        self.angles.update(layers)
+    def _may_stop(self) -> bool:
+        """Whether enough tiles were seen; every process says the same."""
+        settings = self.settings
+        if settings.depth is not None or not settings.early_stop:
+            return False
+        if not is_look(len(self.names), self.size):
+            return False
+        similarity, _ = self.metrics
+        with similarity.sync_context():
+            terms = similarity.group_terms().cpu().numpy()
+        return is_settled(terms, settings.criterion, self.seed)
 
-    def evidence(self) -> Evidence:
-        """What the pass found.
+    def on_validation_epoch_end(self) -> None:
+        """Settle the rest of the tiles and merge what the processes found.
 
         Raises:
-            ValueError: If there were fewer than 4 tiles.
+            ValueError: If there were fewer than 4 tiles, the backbone gives no finite numbers, or
+                the processes were given different tiles.
         """
         if len(self.names) < MIN_TILES:
             raise ValueError(f"{len(self.names)} tiles, at least {MIN_TILES} are needed")
-        for group in self.groups.finish():
-            self._update(group)
-        cosine, angle = self.angles.compute()
-        terms = self.similarity.group_terms()
-        if not torch.isfinite(terms).all():
+        similarity, angles = self.metrics
+        for number, group in self.groups.finish(len(self.names), self._broadcast):
+            similarity.update(group.unbind(), number)
+        self._check_same_tiles()
+        self.width = self.trainer.strategy.broadcast(self.width)
+        with similarity.sync_context():
+            terms = similarity.group_terms().cpu().numpy()
+        cosine, angle = angles.compute()
+        if not np.isfinite(terms).all():
             raise ValueError(
                 f"{self.backbone.label} gives NaN or infinity on these tiles: check its weights, "
                 "or run in a higher precision"
             )
-        return Evidence(terms.cpu().numpy(), cosine.cpu().numpy(), angle.cpu().numpy())
+        self.evidence = Evidence(terms, cosine.cpu().numpy(), angle.cpu().numpy())
+
+    def _broadcast(self, samples: Tensor | None, source: int) -> Tensor | None:
+        samples = samples if samples is None else samples.cpu()
+        return self.trainer.strategy.broadcast(samples, source)
+
+    def _check_same_tiles(self) -> None:
+        if not self._is_spread():
+            return
+        sums = self.all_gather(self._checksum.to(self.device))
+        if not torch.allclose(sums, sums[0], rtol=1e-6):
+            raise ValueError(
+                "the processes were given different tiles: give the loader a fixed order (no "
+                "shuffling, or a seeded generator), or select on one device"
+            )
 
 
 def run_loop(loop: SelectionLoop, source: Source, settings: Settings) -> None:
@@ -147,8 +199,12 @@ def run_loop(loop: SelectionLoop, source: Source, settings: Settings) -> None:
     with quiet_lightning(), loop.sampler:
         trainer = Trainer(
             accelerator=settings.accelerator,
-            devices=1,
-            precision=settings.precision,  # type: ignore[arg-type]
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy="ddp" if settings.is_spread else "auto",
+            # Every process reads all tiles and runs its own groups.
+            use_distributed_sampler=False,
+            precision=settings.lightning_precision,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,

@@ -15,6 +15,8 @@ from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, best_depth
 from terratorch_simpler.files import write_files
 
 SCHEMA_VERSION = 1
+SETTLED = 0.95
+"""Share of resamples from which on a depth counts as settled."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -60,6 +62,7 @@ class TilesRecord(_Record):
         dropped: How many were left out for too little valid data.
         seed: Seed of the choice of tiles and tokens.
         tiles_per_group: Tiles in one group of samples.
+        stopped_early: Whether the choice was settled before all tiles were used.
     """
 
     source: str
@@ -68,6 +71,7 @@ class TilesRecord(_Record):
     dropped: int
     seed: int
     tiles_per_group: int
+    stopped_early: bool = False
 
 
 class PruningPlan(_Record):
@@ -81,8 +85,11 @@ class PruningPlan(_Record):
         pooling: ``tokens`` or ``mean``.
         tokens: Patch tokens drawn from each tile (1 for ``mean``).
         confidence: Share of bootstrap resamples that choose this depth; None where there is nothing
-            to resample (fewer than two groups, or a depth named by the user).
+            to resample (fewer than six groups, or a depth named by the user).
         depth_shares: That share for every depth that any resample chose.
+        depth_interval: Depths between which 95 % of the resamples lie; None likewise.
+        tiles_to_settle: How many tiles in all are likely to settle the choice; None where it is
+            settled, or where no number worth waiting for is.
         stabilizes: False where no tail is flatter than its head, so that the criterion's premise
             fails; None for a criterion that has no premise.
         scores: Score of every depth under ``criterion``.
@@ -101,6 +108,8 @@ class PruningPlan(_Record):
     tokens: int
     confidence: Share | None
     depth_shares: dict[int, Share]
+    depth_interval: tuple[int, int] | None = None
+    tiles_to_settle: int | None = None
     stabilizes: bool | None
     scores: dict[int, float]
     others: dict[str, list[int]]
@@ -148,6 +157,11 @@ class PruningPlan(_Record):
         elif self.criterion not in BASELINES:
             raise ValueError(unknown_criterion(self.criterion))
         return self
+
+    @property
+    def settled(self) -> bool | None:
+        """Whether the tiles settle the depth: at least 95 % of resamples; None if unknown."""
+        return None if self.confidence is None else self.confidence >= SETTLED
 
     @property
     def spec(self) -> int | list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from terratorch_simpler.pruning import Outputs, PrunedBackbone
 
 logger = logging.getLogger(__name__)
+
+TIMEOUT = 3600.0
+"""Seconds for which the other processes wait for the first one's plan."""
 
 
 class SimplerRegistry(Set[str]):
@@ -45,7 +49,9 @@ class SimplerRegistry(Set[str]):
             calibration: Select now: ``{tiles: FOLDER, ...}`` with the arguments of
                 :class:`~terratorch_simpler.tiles.GeoTiffTiles` and
                 :func:`~terratorch_simpler.selection.select`. With ``plan``, select once, save
-                there and reuse. Ignored where ``keep_blocks`` is given.
+                there and reuse. On several devices the first process selects and the others wait
+                for that file, ``timeout`` seconds at most (3600). Ignored where ``keep_blocks`` is
+                given.
             outputs: ``full_depth`` or ``kept``.
             blocks: Dotted name of the full backbone's list of blocks, where no rule finds the one
                 that is meant.
@@ -135,6 +141,8 @@ class Depth:
 
     def resolve(self, full: Backbone) -> PruningPlan | None:
         """The plan that decides, or None where ``keep_blocks`` stands alone."""
+        from lightning.pytorch.utilities import rank_zero_only
+
         from terratorch_simpler.plan import PruningPlan, check_kept_blocks
         from terratorch_simpler.selection import calibrate
 
@@ -151,10 +159,36 @@ class Depth:
             return saved
         if self.keep_blocks is not None or self.calibration is None:
             return None
-        made = calibrate(full, self.calibration)
+        calibration = dict(self.calibration)
+        timeout = calibration.pop("timeout", TIMEOUT)
+        if rank_zero_only.rank != 0:
+            self._wait_for_plan(timeout)
+            return self.resolve(full)
+        made = calibrate(full, calibration)
         if self.plan is not None:
-            made.save(self.plan)
+            try:
+                made.save(self.plan)
+            except FileExistsError:
+                # The first process of another machine was faster; all go by its plan.
+                return self.resolve(full)
         return made
+
+    def _wait_for_plan(self, seconds: float) -> None:
+        """Wait until the first of several processes has selected and saved its plan."""
+        if self.plan is None:
+            raise ValueError(
+                "calibration on several devices needs backbone_plan as well: the file in which "
+                "the first process hands its plan to the others"
+            )
+        end = time.monotonic() + seconds
+        while not self.plan.is_file():
+            if time.monotonic() > end:
+                raise ValueError(
+                    f"no plan at {self.plan} after {seconds:.0f} s: the first process selects and "
+                    "saves it there. See whether it failed and whether every process reaches this "
+                    "path, or give calibration a longer timeout (seconds)"
+                )
+            time.sleep(0.2)
 
 
 @cache

@@ -1,10 +1,10 @@
-"""Samples of every layer: hooks on a backbone's blocks, and groups of tiles."""
+"""Samples of every layer: hooks on a backbone's blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,15 +16,9 @@ from torch.utils.hooks import RemovableHandle
 
 from terratorch_simpler.backbones import Backbone
 from terratorch_simpler.families import blocks_of
+from terratorch_simpler.groups import Pooling
 from terratorch_simpler.inputs import modalities_of
 from terratorch_simpler.messages import one_line
-from terratorch_simpler.similarity import MIN_SAMPLES
-
-Pooling = Literal["tokens", "mean"]
-
-TILES_PER_GROUP: dict[Pooling, int] = {"tokens": 16, "mean": 32}
-"""Tiles in a group: enough to mix many of them, and to give the estimator its samples."""
-
 
 class LayerSampler:
     """Runs a backbone and reduces the output of every layer to a few samples a tile.
@@ -47,7 +41,7 @@ class LayerSampler:
         self._samples: list[Tensor] = []
         self._image: Any = None
         self._picked: Tensor | None = None
-        self._first_tile = 0
+        self._places: Sequence[int] = ()
 
     def __enter__(self) -> Self:
         blocks = blocks_of(self.backbone.module, self.backbone.family)
@@ -66,12 +60,12 @@ class LayerSampler:
             handle.remove()
         self._handles = []
 
-    def __call__(self, images: Any, first_tile: int, **inputs: Tensor) -> Tensor:
+    def __call__(self, images: Any, places: Sequence[int], **inputs: Tensor) -> Tensor:
         """Run a batch of tiles.
 
         Args:
             images: What the backbone takes: a tensor, first dimension the batch, or a dict of them.
-            first_tile: Place of the batch's first tile in the stream.
+            places: Place of each tile in the stream.
             **inputs: Further arguments of the backbone.
 
         Returns:
@@ -81,18 +75,17 @@ class LayerSampler:
             ValueError: If the backbone cannot run on them, or its blocks change the width.
         """
         if not self.backbone.family.generates:
-            return self._run(images, first_tile, inputs)
-        count = len(next(iter(modalities_of(images).values())))
+            return self._run(images, places, inputs)
         samples = []
-        for i in range(count):
+        for i, place in enumerate(places):
             one = apply_to_collection((images, inputs), Tensor, lambda value, i=i: value[i : i + 1])
             with isolate_rng():
-                seed_everything(self.seed + first_tile + i, verbose=False)
-                samples.append(self._run(one[0], first_tile + i, one[1]))
+                seed_everything(self.seed + place, verbose=False)
+                samples.append(self._run(one[0], [place], one[1]))
         return torch.cat(samples, dim=1)
 
-    def _run(self, images: Any, first_tile: int, inputs: dict[str, Any]) -> Tensor:
-        self._samples, self._picked, self._first_tile = [], None, first_tile
+    def _run(self, images: Any, places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+        self._samples, self._picked, self._places = [], None, places
         # A copy, since TiM writes into the dict that it is given.
         self._image = dict(images) if isinstance(images, Mapping) else images
         run = dict(images) if isinstance(images, Mapping) else images
@@ -135,80 +128,25 @@ class LayerSampler:
             )
         if self._picked is None:
             self._picked = self._pick(tokens)
-        index = self._picked[..., None].expand(-1, -1, tokens.shape[-1])
-        samples = tokens.gather(1, index).float()
+        samples = tokens.gather(1, self._picked[..., None].expand(-1, -1, tokens.shape[-1]))
         mean = self.pooling == "mean"
-        self._samples.append(samples.mean(dim=1, keepdim=True) if mean else samples)
+        self._samples.append(
+            samples.mean(dim=1, keepdim=True, dtype=torch.float32) if mean else samples.float()
+        )
 
     def _pick(self, tokens: Tensor) -> Tensor:
         """Which tokens to take of each tile: [batch, samples], or all patches for their mean."""
         family, module = self.backbone.family, self.backbone.module
-        batch, count = tokens.shape[:2]
+        count = tokens.shape[1]
         if family.patch_tokens is not None:
             patches = np.array(family.patch_tokens(module, self._image, count))
         else:
             patches = np.arange(family.special_tokens(module), count)
-        if self.pooling == "mean":
-            picked = [patches] * batch
-        else:
-            # NumPy's generators give the same draw on every device and machine.
-            picked = [
-                patches[
-                    np.random.default_rng([self.seed, self._first_tile + i]).permutation(
-                        len(patches)
-                    )[: self.tokens]
-                ]
-                for i in range(batch)
-            ]
+        # NumPy's generators give the same draw on every device and machine.
+        picked = [
+            patches
+            if self.pooling == "mean"
+            else np.random.default_rng([self.seed, place]).permutation(patches)[: self.tokens]
+            for place in self._places
+        ]
         return torch.from_numpy(np.stack(picked)).to(tokens.device)
-
-
-class GroupStream:
-    """Cuts the stream of tiles into groups, whatever the batches it comes in.
-
-    The rest at the end is a group of its own if it has at least 4 samples of at least 2 tiles, else
-    it joins the group before.
-
-    Args:
-        tiles_per_group: Tiles in a group.
-    """
-
-    def __init__(self, tiles_per_group: int) -> None:
-        self.tiles_per_group = tiles_per_group
-        self._waiting: Tensor | None = None
-
-    def add(self, samples: Tensor) -> Iterator[Tensor]:
-        """Add tiles; yields every group that no later tile can belong to.
-
-        Args:
-            samples: [layers, tiles, samples of a tile, width].
-
-        Yields:
-            Groups of shape [layers, samples, width].
-
-        Raises:
-            ValueError: If these tiles have another number of samples than those before.
-        """
-        if self._waiting is not None and self._waiting.shape[2] != samples.shape[2]:
-            raise ValueError(
-                f"some tiles have {samples.shape[2]} patch tokens, others at least "
-                f"{self._waiting.shape[2]}: draw fewer tokens, or make the tiles one size"
-            )
-        waiting = samples if self._waiting is None else torch.cat([self._waiting, samples], dim=1)
-        # One group is held back: a short rest may still join it.
-        while waiting.shape[1] >= 2 * self.tiles_per_group:
-            yield waiting[:, : self.tiles_per_group].flatten(1, 2)
-            waiting = waiting[:, self.tiles_per_group :]
-        self._waiting = waiting
-
-    def finish(self) -> Iterator[Tensor]:
-        """Yields what is left: one or two groups, or none if no tile came."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is None:
-            return
-        rest = waiting.shape[1] - self.tiles_per_group
-        if rest >= 2 and rest * waiting.shape[2] >= MIN_SAMPLES:
-            yield waiting[:, : self.tiles_per_group].flatten(1, 2)
-            yield waiting[:, self.tiles_per_group :].flatten(1, 2)
-        else:
-            yield waiting.flatten(1, 2)

@@ -15,10 +15,11 @@ from terratorch_simpler.backbones import Backbone, count_parameters, load_backbo
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.decision import Decision, decide
-from terratorch_simpler.loop import SelectionLoop, Settings, run_loop
+from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.loop import SelectionLoop, run_loop
 from terratorch_simpler.plan import BackboneRecord, PruningPlan, TilesRecord
 from terratorch_simpler.pruning import prune_module
-from terratorch_simpler.sampling import TILES_PER_GROUP, Pooling
+from terratorch_simpler.settings import Settings
 from terratorch_simpler.sources import Source, open_source
 from terratorch_simpler.tiles import GeoTiffTiles
 from terratorch_simpler.wording import doubts
@@ -56,8 +57,11 @@ def select(
     tokens: int = 16,
     samples: int | None = None,
     seed: int | None = None,
+    early_stop: bool = True,
     accelerator: str = "auto",
-    precision: str = "32-true",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    precision: str = "auto",
     progress: bool = True,
     blocks: str | None = None,
     **arguments: Any,
@@ -76,8 +80,14 @@ def select(
         tokens: Patch tokens drawn of each tile.
         samples: Most tiles to use; by default what the tiles say, or 512.
         seed: Seed of the choice of tiles and tokens; by default what the tiles say, or 0.
+        early_stop: Stop sampling once the choice is settled: after 8, 16, 32, ... groups, if at
+            least 95 % of the resamples choose one depth.
         accelerator: Lightning's ``accelerator``.
-        precision: Lightning's ``precision``.
+        devices: Lightning's ``devices``. More than one run under its DDP strategy, which starts
+            this script again for each; the plan is that of one device.
+        num_nodes: Lightning's ``num_nodes``, started with torchrun.
+        precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
+            it, else ``32-true``.
         progress: Show a progress bar.
         blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
             meant.
@@ -96,7 +106,18 @@ def select(
         >>> plan = select("prithvi_eo_v2_300", tiles, pretrained=True)  # doctest: +SKIP
     """
     settings = Settings(
-        criterion, depth, pooling, tokens, samples, seed, accelerator, precision, progress
+        criterion=criterion,
+        depth=depth,
+        pooling=pooling,
+        tokens=tokens,
+        samples=samples,
+        seed=seed,
+        early_stop=early_stop,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        precision=precision,
+        progress=progress,
     )
     return run_selection(load_backbone(backbone, blocks=blocks, **arguments), tiles, settings).plan
 
@@ -111,8 +132,7 @@ def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selecti
         CRITERIA[settings.criterion].check_depth(backbone.depth)
     loop = SelectionLoop(backbone, source, settings, seed, samples)
     run_loop(loop, source, settings)
-    evidence = loop.evidence()
-    decision = decide(evidence, settings.criterion, settings.depth, seed)
+    decision = decide(loop.evidence, settings.criterion, settings.depth, seed)
     plan = _make_plan(backbone, source, settings, decision, loop, seed)
     warned = [statistics.warning() for statistics in loop.statistics.values()]
     for message in [*warned, *doubts(plan)]:
@@ -136,7 +156,9 @@ def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
     from dataclasses import fields
     from inspect import signature
 
-    known = {*signature(GeoTiffTiles).parameters, *(field.name for field in fields(Settings))}
+    # One process selects, whatever the training runs on.
+    settings_of_one = {field.name for field in fields(Settings)} - {"devices", "num_nodes"}
+    known = signature(GeoTiffTiles).parameters.keys() | settings_of_one
     unknown = sorted(calibration.keys() - known)
     if unknown or "tiles" not in calibration:
         raise ValueError(
@@ -192,7 +214,9 @@ def _make_plan(
         pooling=settings.pooling,
         tokens=settings.tokens if settings.pooling == "tokens" else 1,
         confidence=decision.confidence,
-        depth_shares=decision.depth_shares,
+        depth_shares=decision.certainty.shares,
+        depth_interval=decision.certainty.interval,
+        tiles_to_settle=_tiles_to_settle(decision, len(loop.names)),
         stabilizes=decision.stabilizes,
         scores=decision.scores,
         others=decision.others,
@@ -216,12 +240,18 @@ def _make_plan(
             dropped=sum(source.chips.dropped.values()) if source.chips else 0,
             seed=seed,
             tiles_per_group=TILES_PER_GROUP[settings.pooling],
+            stopped_early=loop.stopped_early,
         ),
         versions={
             name: version(name)
             for name in ("terratorch-simpler", "terratorch", "torchgeo", "torch", "lightning")
         },
     )
+
+
+def _tiles_to_settle(decision: Decision, used: int) -> int | None:
+    times = decision.certainty.times_more
+    return None if times is None else round(times * used)
 
 
 def plain(value: Any) -> Any:

@@ -80,8 +80,13 @@ def hsic_terms(layers: Sequence[Tensor]) -> Tensor:
         ValueError: As :func:`u_centered_grams`.
     """
     n = layers[0].shape[0]
-    flat = u_centered_grams(layers).flatten(1).double()
+    flat = _float64(u_centered_grams(layers).flatten(1))
     return flat @ flat.T / (n * (n - 3))
+
+
+def _float64(tensor: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none (Apple's)."""
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
 
 
 def cka_from_terms(terms: Tensor) -> Tensor:
@@ -149,17 +154,21 @@ class LayerSimilarity(Metric):
     full_state_update = False
     is_differentiable = False
     terms: list[Tensor] | Tensor
+    groups: list[Tensor] | Tensor
 
     def __init__(self, num_layers: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_layers = num_layers
         self.add_state("terms", default=[], dist_reduce_fx="cat")
+        self.add_state("groups", default=[], dist_reduce_fx="cat")
 
-    def update(self, layers: Sequence[Tensor]) -> None:
+    def update(self, layers: Sequence[Tensor], group: int | None = None) -> None:
         """Add one group of samples.
 
         Args:
             layers: ``num_layers`` tensors of shape [n, d_l] for the same n >= 4 samples.
+            group: Its number, which orders the groups of several processes; by default how many
+                this process had before. A number given again replaces this process's last group.
 
         Raises:
             ValueError: If the number of layers is another, or as :func:`u_centered_grams`.
@@ -167,11 +176,26 @@ class LayerSimilarity(Metric):
         if len(layers) != self.num_layers:
             raise ValueError(f"expected {self.num_layers} layers, got {len(layers)}")
         assert isinstance(self.terms, list)
-        self.terms.append(hsic_terms(layers)[None])
+        assert isinstance(self.groups, list)
+        numbers = dim_zero_cat(self.groups).tolist() if self.groups else []
+        if group is not None and numbers[-1:] == [group]:
+            del self.terms[-1], self.groups[-1]
+        number = len(numbers) if group is None else group
+        self.groups.append(torch.tensor([number], device=self.device))
+        self.terms.append(hsic_terms(layers)[None].to(self.device))
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """As torchmetrics does, also where a process had no group."""
+        if not len(self.terms):
+            empty = torch.empty(0, self.num_layers, self.num_layers, dtype=torch.float64)
+            self.terms = [empty.to(self.device)]
+            self.groups = [torch.empty(0, dtype=torch.long, device=self.device)]
+        super().sync(*args, **kwargs)
 
     def group_terms(self) -> Tensor:
-        """HSIC terms of every group so far: float64, [groups, L, L]."""
-        return dim_zero_cat(self.terms)
+        """HSIC terms of every group so far, by their numbers: float64, [groups, L, L]."""
+        order = dim_zero_cat(self.groups).argsort(stable=True)
+        return dim_zero_cat(self.terms)[order]
 
     def compute(self) -> Tensor:
         """CKA matrix over everything seen so far: float64, [L, L]."""
@@ -207,8 +231,8 @@ class LayerAngles(Metric):
         unit = torch.nn.functional.normalize(torch.stack(list(layers), dim=1).float(), dim=-1)
         with torch.autocast(device_type=unit.device.type, enabled=False):
             cosine = (unit @ unit.transpose(1, 2)).clamp(-1, 1)
-        self.cosine += cosine.double().sum(dim=0)
-        self.angle += (cosine.acos() / torch.pi).double().sum(dim=0)
+        self.cosine += _float64(cosine).sum(dim=0).to(self.device)
+        self.angle += _float64(cosine.acos() / torch.pi).sum(dim=0).to(self.device)
         self.samples += cosine.shape[0]
 
     def compute(self) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,6 @@ from terratorch_simpler.plan import PruningPlan
 if TYPE_CHECKING:
     from terratorch_simpler.savings import Savings
 
-UNSETTLED = 0.8
-"""Below this confidence the tiles do not settle the depth."""
-
 
 def decision_sentence(plan: PruningPlan) -> str:
     """The decision in one sentence."""
@@ -40,15 +37,22 @@ def doubts(plan: PruningPlan) -> list[str]:
             f"(largest score {max(plan.scores.values()):+.4f}): cutting to {plan.depth} blocks may "
             "cost accuracy, compare with a deeper cut"
         )
-    if plan.confidence is not None and plan.confidence < UNSETTLED:
+    if plan.settled is False:
         shares = ", ".join(f"{depth}: {share:.0%}" for depth, share in plan.depth_shares.items())
-        found.append(f"the tiles do not settle the depth ({shares}): use more of them")
+        found.append(f"the tiles do not settle the depth ({shares}): {_way_out(plan)}")
     if plan.confidence is None and plan.scores:
         found.append(
-            f"{plan.tiles.used} tiles make one group, so that nothing says how sure the depth is: "
-            f"use at least {2 * plan.tiles.tiles_per_group} tiles"
+            f"{plan.tiles.used} tiles make too few groups, so that nothing says how sure the depth is: "
+            f"use at least {6 * plan.tiles.tiles_per_group} tiles"
         )
     return found
+
+
+def _way_out(plan: PruningPlan) -> str:
+    if plan.tiles_to_settle is None:
+        return "more tiles are not likely to; the criterion finds these depths alike"
+    times = plan.tiles_to_settle / plan.tiles.used
+    return f"about {plan.tiles_to_settle} tiles are likely to, at {times:.1f} times the time"
 
 
 def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, baseline_blocks, best_depth
-from terratorch_simpler.decision import Evidence, bootstrap, check_criterion, cka, decide
+from terratorch_simpler.certainty import cka
+from terratorch_simpler.decision import Evidence, check_criterion, decide
 from terratorch_simpler.similarity import LayerSimilarity
 
 Terms = NDArray[np.float64]
@@ -129,31 +130,9 @@ def test_baseline_keeps_its_blocks_at_the_named_depth(name: str) -> None:
 
 def test_baseline_has_no_scores_no_premise_and_no_confidence() -> None:
     decision = decide(make_evidence(), "first", 3, seed=0)
-    assert (decision.scores, decision.depth_shares) == ({}, {})
+    assert (decision.scores, decision.certainty.shares) == ({}, {})
     assert decision.confidence is None
     assert decision.stabilizes is None
-
-
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_shares_are_of_possible_depths_and_sum_to_one(criterion: str) -> None:
-    shares = bootstrap(make_evidence().terms, criterion, seed=0)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert all(1 <= depth < 8 and share > 0 for depth, share in shares.items())
-
-
-def test_shares_are_reproducible_by_seed() -> None:
-    terms = make_evidence().terms
-    shares = bootstrap(terms, "simpler", seed=3)
-    assert len(shares) > 1
-    assert bootstrap(terms, "simpler", seed=3) == shares
-    assert bootstrap(terms, "simpler", seed=4) != shares
-
-
-def test_shares_are_those_of_drawing_groups_with_replacement() -> None:
-    """Of two groups, half of all resamples hold both, and a quarter only the second."""
-    terms = np.stack([100 * two_part_terms(3), two_part_terms(6)])
-    shares = bootstrap(terms, "stabilization", seed=0)
-    assert shares == pytest.approx({3: 0.75, 6: 0.25}, abs=0.05)
 
 
 def test_equal_groups_leave_no_doubt() -> None:
@@ -163,19 +142,19 @@ def test_equal_groups_leave_no_doubt() -> None:
         None,
         seed=0,
     )
-    assert decision.depth_shares == {4: 1.0}
+    assert decision.certainty.shares == {4: 1.0}
     assert decision.confidence == 1.0
 
 
 def test_confidence_is_the_share_of_the_chosen_depth() -> None:
     decision = decide(make_evidence(), "simpler", None, seed=0)
-    assert decision.confidence == decision.depth_shares.get(len(decision.kept_blocks), 0.0)
+    assert decision.confidence == decision.certainty.shares.get(len(decision.kept_blocks), 0.0)
 
 
 def test_one_group_gives_no_confidence() -> None:
     decision = decide(make_evidence(groups=1), "simpler", None, seed=0)
     assert decision.confidence is None
-    assert decision.depth_shares == {}
+    assert decision.certainty.shares == {}
 
 
 def test_premise_is_that_of_the_criterion() -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones import load_backbone
-from terratorch_simpler.sampling import TILES_PER_GROUP, GroupStream, LayerSampler, Pooling
+from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.sampling import LayerSampler
 
 TOKENS = 3
 
@@ -17,7 +18,7 @@ def sample(
     module: nn.Module, tiles: Tensor, pooling: Pooling, tokens: int = TOKENS, seed: int = 0
 ) -> Tensor:
     with LayerSampler(load_backbone(module), pooling, tokens, seed) as sampler:
-        return sampler(tiles, first_tile=0)
+        return sampler(tiles, places=range(len(tiles)))
 
 
 def layers_of(module: Any, tiles: Tensor) -> list[Tensor]:
@@ -120,7 +121,7 @@ def test_no_hook_stays_behind(build: Callable[..., Any], tiles: Tensor) -> None:
 
     def interrupted() -> None:
         with sampler:
-            sampler(tiles[:1], first_tile=0)
+            sampler(tiles[:1], places=[0])
             raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
@@ -128,81 +129,8 @@ def test_no_hook_stays_behind(build: Callable[..., Any], tiles: Tensor) -> None:
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
-@pytest.fixture(scope="module")
-def grouped(build: Callable[..., Any], tiles: Tensor) -> Callable[[Pooling, int], list[Tensor]]:
-    backbone = load_backbone(build("prithvi_eo_tiny"))
-
-    def groups(pooling: Pooling, batch: int) -> list[Tensor]:
-        stream, found = GroupStream(4), []
-        with LayerSampler(backbone, pooling, TOKENS, seed=0) as sampler:
-            for start in range(0, len(tiles), batch):
-                samples = sampler(tiles[start : start + batch], first_tile=start)
-                found += list(stream.add(samples))
-        return found + list(stream.finish())
-
-    return groups
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("pooling", TILES_PER_GROUP)
-def test_forward_batch_size_changes_no_group_and_no_token(
-    grouped: Callable[[Pooling, int], list[Tensor]], pooling: Pooling, batch: int
-) -> None:
-    groups, expected = grouped(pooling, batch), grouped(pooling, 16)
-    assert len(groups) > 3
-    torch.testing.assert_close(groups, expected, rtol=1e-4, atol=1e-4)
-
-
-def numbered(tiles: int, samples: int) -> Tensor:
-    """Samples that hold the number of their tile: [2 layers, tiles, samples, 1]."""
-    numbers = torch.arange(tiles, dtype=torch.float32)[None, :, None, None]
-    return numbers.expand(2, tiles, samples, 1)
-
-
-def group_sizes(tiles: int, samples: int, batch: int = 5, tiles_per_group: int = 4) -> list[int]:
-    stream, groups = GroupStream(tiles_per_group), []
-    for part in torch.split(numbered(tiles, samples), batch, dim=1):
-        groups += list(stream.add(part))
-    groups += list(stream.finish())
-    together = torch.cat(groups, dim=1)
-    assert torch.equal(together, numbered(tiles, samples).flatten(1, 2))
-    return [group.shape[1] // samples for group in groups]
-
-
-@pytest.mark.parametrize("batch", [1, 3, 16])
-@pytest.mark.parametrize(
-    ("tiles", "samples", "sizes"),
-    [
-        # Tokens: two tiles of 16 are enough for a group of their own, one tile is not.
-        (3, 16, [3]),
-        (4, 16, [4]),
-        (5, 16, [5]),
-        (6, 16, [4, 2]),
-        (8, 16, [4, 4]),
-        (9, 16, [4, 5]),
-        (11, 16, [4, 4, 3]),
-        # Two samples a tile: two tiles make just four samples.
-        (6, 2, [4, 2]),
-        # Means: four tiles are needed.
-        (6, 1, [6]),
-        (7, 1, [7]),
-        (8, 1, [4, 4]),
-        (11, 1, [4, 7]),
-        (12, 1, [4, 4, 4]),
-    ],
-)
-def test_rest_is_a_group_where_it_is_enough_and_else_joins_the_last(
-    tiles: int, samples: int, sizes: list[int], batch: int
-) -> None:
-    assert group_sizes(tiles, samples, batch) == sizes
-
-
-def test_no_tiles_make_no_group() -> None:
-    assert list(GroupStream(4).finish()) == []
-
-
-def test_finished_stream_starts_anew() -> None:
-    stream = GroupStream(4)
-    assert list(stream.add(numbered(4, 16))) == []
-    assert len(list(stream.finish())) == 1
-    assert list(stream.finish()) == []
+def test_a_tile_gets_its_tokens_by_its_place(tiny_prithvi: nn.Module, tiles: Tensor) -> None:
+    together = sample(tiny_prithvi, tiles[:4], "tokens")
+    with LayerSampler(load_backbone(tiny_prithvi), "tokens", TOKENS, 0) as sampler:
+        alone = sampler(tiles[[1, 3]], places=[1, 3])
+    torch.testing.assert_close(alone, together[:, [1, 3]], rtol=1e-4, atol=1e-4)

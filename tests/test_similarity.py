@@ -192,19 +192,53 @@ def test_merged_states_equal_one_metric() -> None:
     torch.testing.assert_close(left.compute(), whole.compute(), rtol=0, atol=1e-12)
 
 
-def test_states_of_several_processes_are_put_together() -> None:
+def test_states_of_several_processes_are_put_together_in_the_order_of_the_groups() -> None:
     groups = make_groups([37, 8, 51, 20])
     there = LayerSimilarity(len(WIDTHS))
-    for group in groups[2:]:
-        there.update(group)
+    for number in (1, 3):
+        there.update(groups[number], number)
+    theirs = {1: there.groups, 3: there.terms}
     here = LayerSimilarity(
         len(WIDTHS),
-        dist_sync_fn=lambda state, group: [state, there.group_terms()],
+        dist_sync_fn=lambda state, group: [state, torch.cat([*theirs[state.ndim]])],
         distributed_available_fn=lambda: True,
     )
-    for group in groups[:2]:
-        here.update(group)
+    for number in (0, 2):
+        here.update(groups[number], number)
     torch.testing.assert_close(here.compute(), similarity_of(groups), rtol=0, atol=1e-12)
+    with here.sync_context():
+        merged = here.group_terms()
+    alone = LayerSimilarity(len(WIDTHS))
+    for group in groups:
+        alone.update(group)
+    assert torch.equal(merged, alone.group_terms())
+
+
+def test_a_process_without_groups_merges_and_goes_on() -> None:
+    groups = make_groups([37, 8])
+    there = LayerSimilarity(len(WIDTHS))
+    there.update(groups[0], 0)
+    theirs = {1: there.groups, 3: there.terms}
+    here = LayerSimilarity(
+        len(WIDTHS),
+        dist_sync_fn=lambda state, group: [torch.cat([*theirs[state.ndim]]), state],
+        distributed_available_fn=lambda: True,
+    )
+    with here.sync_context():
+        assert torch.equal(here.group_terms(), there.group_terms())
+    here.update(groups[1], 1)
+    with here.sync_context():
+        assert len(here.group_terms()) == 2
+
+
+def test_a_number_given_again_replaces_the_last_group() -> None:
+    first, second, longer = make_groups([37, 8, 51])
+    metric, expected = LayerSimilarity(len(WIDTHS)), LayerSimilarity(len(WIDTHS))
+    for number, group in ((0, first), (1, second), (1, longer)):
+        metric.update(group, number)
+    for group in (first, longer):
+        expected.update(group)
+    assert torch.equal(metric.group_terms(), expected.group_terms())
 
 
 def test_forward_gives_the_group_and_keeps_the_sum() -> None:

@@ -57,9 +57,22 @@ def _select() -> ArgumentParser:
     add("--tokens", type=int, default=16, help="patch tokens drawn of each tile")
     add("--samples", type=int, default=512, help="most tiles to use")
     add("--seed", type=int, default=0, help="seed of the choice of tiles and tokens")
+    add(
+        "--no_early_stop",
+        "--no-early-stop",
+        action="store_true",
+        help="use all samples, also where fewer settle the choice",
+    )
     add("--batch_size", type=int, default=8, help="tiles in a batch; changes no result")
     add("--accelerator", type=str, default="auto", help="auto, cpu, gpu, mps, ... (Lightning)")
-    add("--precision", type=str, default="32-true", help="32-true, bf16-mixed, ... (Lightning)")
+    add("--devices", type=int | str, default=1, help="how many devices share the tiles (Lightning)")
+    add("--num_nodes", type=int, default=1, help="machines that share them, started with torchrun")
+    add(
+        "--precision",
+        type=str,
+        default="auto",
+        help="auto (bf16-mixed on CUDA, else 32-true), 32-true, ... (Lightning)",
+    )
     _add_common(parser)
     return parser
 

@@ -78,10 +78,14 @@ def _select(
     console = Console(quiet=options.quiet, highlight=False)
     console.print("Loading TerraTorch ...")
     from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.utilities import rank_zero_only
 
-    from terratorch_simpler.loop import Settings
     from terratorch_simpler.selection import run_selection
+    from terratorch_simpler.settings import Settings
 
+    # Every process of a selection on several devices runs this; one of them reports and writes.
+    first = rank_zero_only.rank == 0
+    console.quiet = options.quiet or not first
     settings = Settings(
         criterion=options.criterion,
         depth=options.depth,
@@ -89,9 +93,12 @@ def _select(
         tokens=options.tokens,
         samples=options.samples,
         seed=options.seed,
+        early_stop=not options.no_early_stop,
         accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
         precision=options.precision,
-        progress=not options.quiet and sys.stdout.isatty(),
+        progress=first and not options.quiet and sys.stdout.isatty(),
     )
     backbone, tiles = _from_config(config, options) if config else _from_options(options)
     console.print(f"Measuring {backbone.depth} blocks of {backbone.label} ...")
@@ -102,9 +109,11 @@ def _select(
             f"Lightning cannot run with --accelerator {options.accelerator} and --precision "
             f"{options.precision}: {one_line(error)}"
         ) from error
+    if not first:
+        return Results(selection.plan, folder, rewritten)
     files, savings = _render(selection, backbone, folder, config, rewritten, options.blocks)
     write_files(files, options.overwrite)
-    if not options.quiet:
+    if not console.quiet:
         show(console, selection.plan, savings_rows(savings), [str(path) for path in files])
     return Results(selection.plan, folder, rewritten)
 

@@ -1,0 +1,91 @@
+"""Groups of tiles: how the stream of tiles is cut, whatever batches and processes it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from terratorch_simpler.similarity import MIN_SAMPLES
+
+Pooling = Literal["tokens", "mean"]
+
+TILES_PER_GROUP: dict[Pooling, int] = {"tokens": 16, "mean": 32}
+"""Tiles in a group: enough to mix many of them, and to give the estimator its samples."""
+
+
+class GroupStream:
+    """Cuts the stream of tiles into groups.
+
+    Group g holds the samples of the tiles at places ``g * size`` to ``(g + 1) * size - 1``. Process
+    r of w runs the tiles of groups r, r + w, r + 2w, ... The rest at the end is a group of its own
+    if it has at least 4 samples of at least 2 tiles, else it joins the group before.
+
+    Args:
+        size: Tiles in a group.
+        rank: Number of this process.
+        world: Number of processes.
+    """
+
+    def __init__(self, size: int, rank: int = 0, world: int = 1) -> None:
+        self.size, self.rank, self.world = size, rank, world
+        self._next = rank
+        self._waiting: Tensor | None = None
+        self._last: Tensor | None = None
+
+    def owns(self, place: int) -> bool:
+        """Whether this process runs the tile at a place of the stream."""
+        return place // self.size % self.world == self.rank
+
+    def add(self, samples: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Add the next tiles of this process.
+
+        Args:
+            samples: [layers, tiles, samples of a tile, width].
+
+        Yields:
+            The number of every group that is full now, and its samples [layers, samples, width].
+
+        Raises:
+            ValueError: If these tiles have another number of samples than those before.
+        """
+        before = self._waiting if self._waiting is not None else self._last
+        if before is not None and before.shape[2] != samples.shape[2]:
+            raise ValueError(
+                f"some tiles have {samples.shape[2]} patch tokens, others at least "
+                f"{before.shape[2]}: draw fewer tokens, or make the tiles one size"
+            )
+        waiting = samples if self._waiting is None else torch.cat([self._waiting, samples], dim=1)
+        while waiting.shape[1] >= self.size:
+            self._last, waiting = waiting[:, : self.size], waiting[:, self.size :]
+            yield self._next, self._last.flatten(1, 2)
+            self._next += self.world
+        self._waiting = waiting if waiting.shape[1] else None
+
+    def finish(
+        self, tiles: int, broadcast: Callable[[Tensor | None, int], Tensor | None]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Settle the rest.
+
+        Args:
+            tiles: Tiles in the whole stream.
+            broadcast: Gives every process what the process of the number named holds.
+
+        Yields:
+            The rest as a last group; or the group before again, with the rest in it.
+        """
+        number, rest = divmod(tiles, self.size)
+        if rest == 0:
+            return
+        owner = number % self.world
+        samples = broadcast(self._waiting if owner == self.rank else None, owner)
+        assert samples is not None
+        alone = rest >= 2 and rest * samples.shape[2] >= MIN_SAMPLES
+        if (alone or number == 0) and owner == self.rank:
+            yield number, samples.flatten(1, 2)
+        elif not alone and number > 0 and (number - 1) % self.world == self.rank:
+            assert self._last is not None
+            joined = torch.cat([self._last, samples.to(self._last.device)], dim=1)
+            yield number - 1, joined.flatten(1, 2)
