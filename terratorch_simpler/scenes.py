@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +17,6 @@ from rasterio.windows import Window
 from terratorch_simpler.bands import BAND_FILE, band_positions
 from terratorch_simpler.messages import one_line
 
-RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
 Image = NDArray[np.float32]
 
 
@@ -37,14 +34,14 @@ class Scene:
 
     Attributes:
         name: What it is called in plans: its path below the folder given.
-        files: One file, or one a band.
+        files: One file, or one a band; whatever GDAL can open.
         bands: Bands asked for, in order.
         dataset_bands: What the files hold, in order; None to go by descriptions and names.
         size: Height and width of a chip in pixels.
     """
 
     name: str
-    files: list[Path]
+    files: Sequence[str]
     bands: Sequence[str]
     dataset_bands: Sequence[str] | None
     size: int
@@ -82,13 +79,15 @@ class Scene:
                 "file"
             )
 
-    def chips(self) -> list[Chip]:
-        """Whole chips of a grid from the upper left corner, row by row."""
-        return [
-            Chip(row, column)
-            for row in range(0, self.height - self.size + 1, self.size)
-            for column in range(0, self.width - self.size + 1, self.size)
-        ]
+    @property
+    def count(self) -> int:
+        """Whole chips in a grid from the upper left corner; 0 if it is smaller than a chip."""
+        return (self.height // self.size) * (self.width // self.size)
+
+    def chip(self, number: int) -> Chip:
+        """A chip of the grid by its number, row by row."""
+        row, column = divmod(number, self.width // self.size)
+        return Chip(row * self.size, column * self.size)
 
     def read(self, chip: Chip) -> Image:
         """Read a chip.
@@ -133,8 +132,7 @@ class Scene:
 
         if len(self.files) > 1:
             stems = [_band_part(file) for file in self.files]
-            match = BAND_FILE.fullmatch(self.files[0].name)
-            assert match is not None
+            match = _band_match(self.files[0])
             regex = re.escape(match["scene"]) + r"[_.](?P<band>" + "|".join(stems) + r")\..+"
         else:
             stems = [str(position) for position in range(max(self._positions) + 1)]
@@ -147,10 +145,11 @@ class Scene:
         dataset = type("SceneDataset", (RasterDataset,), layout)
         # The finest file sets the resolution that the others are resampled to.
         wanted = [stems[position] for position in self._positions]
-        return dataset(paths=[self.files[self.finest]], bands=wanted)
+        # Torchgeo's cache belongs to the class: it keeps the files of 128 scenes open.
+        return dataset(paths=[self.files[self.finest]], bands=wanted, cache=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without open files, for reading in worker processes."""
+        """Without torchgeo's dataset: its class is made here, and no other process knows it."""
         return {key: value for key, value in self.__dict__.items() if key != "_dataset"}
 
 
@@ -160,61 +159,11 @@ def _on_map(source: Any) -> bool:
     return source.crs is not None and grid.b == grid.d == 0 and grid.a > 0 > grid.e
 
 
-def _band_part(file: Path) -> str:
-    match = BAND_FILE.fullmatch(file.name)
+def _band_match(file: str) -> re.Match[str]:
+    match = BAND_FILE.fullmatch(file.rpartition("/")[2])
     assert match is not None
-    return match["band"]
+    return match
 
 
-def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[Path], Path]:
-    """Raster files of a folder (and its subfolders), file, list or glob, sorted by name.
-
-    Returns:
-        The files, and the folder that their names in plans are relative to.
-
-    Raises:
-        FileNotFoundError: If a path does not exist.
-        ValueError: If there is no raster.
-    """
-    if not isinstance(tiles, str | Path):
-        paths = [Path(path) for path in tiles]
-        missing = [str(path) for path in paths if not path.exists()]
-        if missing:
-            raise FileNotFoundError(f"no such tiles: {', '.join(missing[:3])}")
-    elif glob.has_magic(str(tiles)) and not Path(tiles).exists():
-        paths = [Path(path) for path in glob.glob(str(tiles), recursive=True)]  # noqa: PTH207
-    elif Path(tiles).exists():
-        paths = [Path(tiles)]
-    else:
-        raise FileNotFoundError(f"no such folder or file of tiles: {tiles}")
-    files = [
-        file
-        for path in paths
-        for file in (path.rglob("*") if path.is_dir() else [path])
-        if file.suffix.lower() in RASTERS and file.is_file()
-    ]
-    if not files:
-        raise ValueError(f"no raster ({', '.join(RASTERS)}) in {tiles}")
-    folders = {file.parent for file in files}
-    root = paths[0] if len(paths) == 1 and paths[0].is_dir() else _common(folders)
-    return sorted(set(files), key=lambda file: file.relative_to(root).as_posix()), root
-
-
-def _common(folders: set[Path]) -> Path:
-    import os.path
-
-    return Path(os.path.commonpath(folders))
-
-
-def group_scenes(files: Sequence[Path]) -> list[list[Path]]:
-    """Put the files of a scene that has one file a band together.
-
-    Files whose names differ only in a band (``x_B02.tif``, ``x_B03.tif``) are one scene; all others
-    are scenes of their own.
-    """
-    scenes: dict[tuple[Path, str], list[Path]] = {}
-    for file in files:
-        match = BAND_FILE.fullmatch(file.name)
-        key = f"{match['scene']}.*" if match else file.name
-        scenes.setdefault((file.parent, key), []).append(file)
-    return list(scenes.values())
+def _band_part(file: str) -> str:
+    return _band_match(file)["band"]

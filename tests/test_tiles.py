@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -11,8 +12,9 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from terratorch_simpler.scenes import find_rasters, group_scenes
-from terratorch_simpler.tiles import GeoTiffTiles, clean
+from terratorch_simpler.chips import clean
+from terratorch_simpler.rasters import find_rasters, group_scenes
+from terratorch_simpler.tiles import GeoTiffTiles
 from tests.rasters import (
     BANDS,
     CORNER,
@@ -261,7 +263,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_folder_file_list_and_glob(nested: Path, choose: Any, names: list[str]) -> None:
     files, root = find_rasters(choose(nested))
-    assert [file.relative_to(root).as_posix() for file in files] == names
+    assert [file.removeprefix(root) for file in files] == names
     small = 16 if len(names) < 4 else 64
     assert set(scenes(read(GeoTiffTiles(choose(nested), BANDS[:3], size=small)))) == set(names)
 
@@ -362,14 +364,99 @@ def test_all_batches_but_the_last_are_full(
     assert len(tiles) == len(sizes)
 
 
-def test_only_the_files_needed_are_opened(tmp_path: Path) -> None:
-    write_tiles(tmp_path, 8)
-    chosen = scenes(read(GeoTiffTiles(tmp_path, BANDS, size=64, samples=4)))
-    for file in tmp_path.glob("*.tif"):
-        # The first file stands for all of them.
-        if file.name not in {*chosen, "tile_0.tif"}:
-            file.write_text("not a raster")
-    assert scenes(read(GeoTiffTiles(tmp_path, BANDS, size=64, samples=4))) == chosen
+def expected_choice(grids: dict[str, tuple[int, int]], size: int, seed: int) -> list[str]:
+    """Every chip by the rule: scenes in a seeded order, the first chip of each, then the second,
+    a scene's own chips in an order seeded by its place among the sorted names."""
+    names = sorted(grids)
+    rounds: dict[int, list[str]] = {}
+    for index in np.random.default_rng(seed).permutation(len(names)):
+        height, width = grids[names[index]]
+        corners = [
+            (row, column)
+            for row in range(0, height - size + 1, size)
+            for column in range(0, width - size + 1, size)
+        ]
+        shuffled = np.random.default_rng([seed, index]).permutation(len(corners))
+        for turn, (row, column) in enumerate(corners[i] for i in shuffled):
+            box = f"[{row}:{row + size},{column}:{column + size}]"
+            rounds.setdefault(turn, []).append(names[index] + box)
+    return [name for turn in sorted(rounds) for name in rounds[turn]]
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[int, int]]]:
+    """Scenes of 0 to 12 chips of 32 px, and their heights and widths."""
+    folder = tmp_path_factory.mktemp("uneven")
+    shapes = [(130, 96), (20, 90), (64, 40), (33, 33), (31, 31), (32, 100), (70, 70)]
+    grids = {f"{'ab'[i % 2]}/scene_{i}.tif": shape for i, shape in enumerate(shapes)}
+    for seed, (name, shape) in enumerate(grids.items()):
+        write_raster(folder / name, landscape(3, *shape, seed=seed))
+    return folder, grids
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("samples", [4, 6, 500])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_choice_follows_the_rule(
+    uneven: tuple[Path, dict[str, tuple[int, int]]], seed: int, samples: int, workers: int
+) -> None:
+    folder, grids = uneven
+    names = choice(folder, samples=samples, seed=seed, num_workers=workers, batch_size=3)
+    assert names == expected_choice(grids, 32, seed)[:samples]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_next_chips_of_the_rule_replace_dropped_ones(tmp_path: Path, workers: int) -> None:
+    empty = {"tile_1.tif", "tile_4.tif", "tile_6.tif"}
+    grids = {f"tile_{i}.tif": (64, 64) for i in range(9)}
+    for seed, name in enumerate(grids):
+        write_raster(tmp_path / name, landscape(3, 64, seed=seed) * (name not in empty))
+    tiles = GeoTiffTiles(tmp_path, BANDS[:3], size=32, samples=15, num_workers=workers)
+    usable = [name for name in expected_choice(grids, 32, 0) if corner(name)[0] not in empty]
+    assert list(read(tiles)) == usable[:15]
+    visited = expected_choice(grids, 32, 0)
+    dropped = [n for n in visited[: visited.index(usable[14])] if corner(n)[0] in empty]
+    assert tiles.dropped == {"mostly nodata": len(dropped)}
+
+
+def test_only_the_chosen_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiles(tmp_path, 30)
+    opened: set[str] = set()
+    rasterio_open = rasterio.open
+
+    def count(path: str, *arguments: Any, **how: Any) -> Any:
+        opened.add(Path(path).name)
+        return rasterio_open(path, *arguments, **how)
+
+    monkeypatch.setattr(rasterio, "open", count)
+    tiles = GeoTiffTiles(tmp_path, BANDS, size=64, samples=8, batch_size=4)
+    # The first file stands for all of them.
+    assert opened == {"tile_0.tif"}
+    batches = iter(tiles)
+    chosen = scenes(next(batches)["filename"])
+    assert opened == {"tile_0.tif", *chosen}
+    chosen += scenes([name for batch in batches for name in batch["filename"]])
+    assert len(chosen) == 8
+    assert opened == {"tile_0.tif", *chosen}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("crs", ["EPSG:32633", None])
+def test_no_file_stays_open(tmp_path: Path, crs: str | None, workers: int) -> None:
+    first = write_tiles(tmp_path, 1, size=32, crs=crs) / "tile_0.tif"
+    for index in range(1, 300):
+        (tmp_path / f"tile_{index}.tif").hardlink_to(first)
+    tiles = GeoTiffTiles(tmp_path, BANDS, size=32, num_workers=workers)
+    batches = iter(tiles)
+    next(batches)
+    processes = ["self", *(str(child.pid) for child in multiprocessing.active_children())]
+    folders = [Path(f"/proc/{process}/fd") for process in processes]
+    before = [len(list(folder.iterdir())) for folder in folders]
+    for _ in range(30):
+        next(batches)
+    after = [len(list(folder.iterdir())) for folder in folders]
+    assert len(folders) == 1 + workers
+    assert all(late <= early + 4 for early, late in zip(before, after, strict=True))
 
 
 def test_tiles_can_be_sent_to_another_process(three_scenes: Path) -> None:
