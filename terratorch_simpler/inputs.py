@@ -124,7 +124,7 @@ def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | Non
             raise ValueError(
                 f"tiles of {list(tiles.shape[-2:])} px are smaller than a patch ({patch})"
             )
-        # A sum takes a fifth of the time, and is finite wherever all of it is (unless it overflows).
+        # A sum takes a fifth of the time, and is finite where all of it is (short of an overflow).
         if not torch.isfinite(tiles.sum()) and not torch.isfinite(tiles).all():
             raise ValueError(
                 "the tiles hold NaN or infinity: replace them (no_data_replace in a TerraTorch "

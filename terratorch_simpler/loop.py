@@ -109,9 +109,7 @@ class SelectionLoop(LightningModule):
         looks = [i for i in range(1, count) if is_look(first + i, self.size)]
         yield from zip([0, *looks], [*looks, count], strict=True)
 
-    def _add(
-        self, image: Any, inputs: dict[str, Tensor], places: range, names: list[str]
-    ) -> None:
+    def _add(self, image: Any, inputs: dict[str, Tensor], places: range, names: list[str]) -> None:
         if self.means is not None:
             image = (image - self.means) / self.stds
         self._look(image, places, names)
@@ -187,6 +185,7 @@ class SelectionLoop(LightningModule):
         if not self._is_spread():
             return
         sums = self.all_gather(self._checksum.to(self.device))
+        assert isinstance(sums, Tensor)
         if not torch.allclose(sums, sums[0], rtol=1e-6):
             raise ValueError(
                 "the processes were given different tiles: give the loader a fixed order (no "

@@ -141,9 +141,8 @@ class Depth:
 
     def resolve(self, full: Backbone) -> PruningPlan | None:
         """The plan that decides, or None where ``keep_blocks`` stands alone."""
-        from lightning.pytorch.utilities import rank_zero_only
-
         from terratorch_simpler.plan import PruningPlan, check_kept_blocks
+        from terratorch_simpler.ranks import rank
         from terratorch_simpler.selection import calibrate
 
         if self.plan is not None and self.plan.is_file():
@@ -161,7 +160,7 @@ class Depth:
             return None
         calibration = dict(self.calibration)
         timeout = calibration.pop("timeout", TIMEOUT)
-        if rank_zero_only.rank != 0:
+        if rank() != 0:
             self._wait_for_plan(timeout)
             return self.resolve(full)
         made = calibrate(full, calibration)

@@ -20,6 +20,7 @@ from terratorch_simpler.groups import Pooling
 from terratorch_simpler.inputs import modalities_of
 from terratorch_simpler.messages import one_line
 
+
 class LayerSampler:
     """Runs a backbone and reduces the output of every layer to a few samples a tile.
 

@@ -186,7 +186,7 @@ class LayerSimilarity(Metric):
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics does, also where a process had no group."""
-        if not len(self.terms):
+        if not len(self.terms) and self.distributed_available_fn():
             empty = torch.empty(0, self.num_layers, self.num_layers, dtype=torch.float64)
             self.terms = [empty.to(self.device)]
             self.groups = [torch.empty(0, dtype=torch.long, device=self.device)]

@@ -42,8 +42,8 @@ def doubts(plan: PruningPlan) -> list[str]:
         found.append(f"the tiles do not settle the depth ({shares}): {_way_out(plan)}")
     if plan.confidence is None and plan.scores:
         found.append(
-            f"{plan.tiles.used} tiles make too few groups, so that nothing says how sure the depth is: "
-            f"use at least {6 * plan.tiles.tiles_per_group} tiles"
+            f"{plan.tiles.used} tiles make too few groups to say how sure the depth is: use at "
+            f"least {6 * plan.tiles.tiles_per_group} tiles"
         )
     return found
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, baseline_blocks, best_depth
 from terratorch_simpler.certainty import cka
+from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, baseline_blocks, best_depth
 from terratorch_simpler.decision import Evidence, check_criterion, decide
 from terratorch_simpler.similarity import LayerSimilarity
 
@@ -137,7 +137,7 @@ def test_baseline_has_no_scores_no_premise_and_no_confidence() -> None:
 
 def test_equal_groups_leave_no_doubt() -> None:
     decision = decide(
-        Evidence(np.stack([two_part_terms(4)] * 3), np.ones((9, 9)), np.zeros((9, 9))),
+        Evidence(np.stack([two_part_terms(4)] * 6), np.ones((9, 9)), np.zeros((9, 9))),
         "stabilization",
         None,
         seed=0,

@@ -25,7 +25,8 @@ def grouped(
     tiles = torch.randn(19, 6, 64, 64, generator=torch.Generator().manual_seed(3))
 
     def groups(pooling: Pooling, batch: int) -> dict[int, Tensor]:
-        stream, found = GroupStream(4), {}
+        stream = GroupStream(4)
+        found: dict[int, Tensor] = {}
         with LayerSampler(backbone, pooling, 3, seed=0) as sampler:
             for start in range(0, len(tiles), batch):
                 part = tiles[start : start + batch]
@@ -54,7 +55,7 @@ def numbered(tiles: int, samples: int) -> Tensor:
 def cut(tiles: int, samples: int, batch: int = 5, world: int = 1) -> dict[int, Tensor]:
     """Groups of 4 tiles by number, cut by some processes that run one after the other."""
     streams = [GroupStream(4, rank, world) for rank in range(world)]
-    found = {}
+    found: dict[int, Tensor] = {}
     held: dict[int, Tensor | None] = {}
     for rank, stream in enumerate(streams):
         for part in torch.split(torch.arange(tiles), batch):

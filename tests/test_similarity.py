@@ -198,15 +198,15 @@ def test_states_of_several_processes_are_put_together_in_the_order_of_the_groups
     for number in (1, 3):
         there.update(groups[number], number)
     theirs = {1: there.groups, 3: there.terms}
-    here = LayerSimilarity(
-        len(WIDTHS),
-        dist_sync_fn=lambda state, group: [state, torch.cat([*theirs[state.ndim]])],
-        distributed_available_fn=lambda: True,
-    )
+
+    def gather(state: Tensor, group: object) -> list[Tensor]:
+        return [state, torch.cat([*theirs[state.ndim]])]
+
+    here = LayerSimilarity(len(WIDTHS), dist_sync_fn=gather, distributed_available_fn=lambda: True)
     for number in (0, 2):
         here.update(groups[number], number)
     torch.testing.assert_close(here.compute(), similarity_of(groups), rtol=0, atol=1e-12)
-    with here.sync_context():
+    with here.sync_context(gather):
         merged = here.group_terms()
     alone = LayerSimilarity(len(WIDTHS))
     for group in groups:
@@ -219,15 +219,15 @@ def test_a_process_without_groups_merges_and_goes_on() -> None:
     there = LayerSimilarity(len(WIDTHS))
     there.update(groups[0], 0)
     theirs = {1: there.groups, 3: there.terms}
-    here = LayerSimilarity(
-        len(WIDTHS),
-        dist_sync_fn=lambda state, group: [torch.cat([*theirs[state.ndim]]), state],
-        distributed_available_fn=lambda: True,
-    )
-    with here.sync_context():
+
+    def gather(state: Tensor, group: object) -> list[Tensor]:
+        return [torch.cat([*theirs[state.ndim]]), state]
+
+    here = LayerSimilarity(len(WIDTHS), distributed_available_fn=lambda: True)
+    with here.sync_context(gather):
         assert torch.equal(here.group_terms(), there.group_terms())
     here.update(groups[1], 1)
-    with here.sync_context():
+    with here.sync_context(gather):
         assert len(here.group_terms()) == 2
 
 

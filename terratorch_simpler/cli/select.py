@@ -78,13 +78,13 @@ def _select(
     console = Console(quiet=options.quiet, highlight=False)
     console.print("Loading TerraTorch ...")
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-    from lightning.pytorch.utilities import rank_zero_only
 
+    from terratorch_simpler.ranks import rank
     from terratorch_simpler.selection import run_selection
     from terratorch_simpler.settings import Settings
 
     # Every process of a selection on several devices runs this; one of them reports and writes.
-    first = rank_zero_only.rank == 0
+    first = rank() == 0
     console.quiet = options.quiet or not first
     settings = Settings(
         criterion=options.criterion,
