@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import finetuning, pruning, selection
+from benchmarks import archive, finetuning, pruning, selection
 from terratorch_simpler.files import write_files
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -24,6 +24,7 @@ def main() -> None:
         "pruning": pruning.measure(),
         "finetuning": finetuning.measure(),
         "selection": selection.measure(),
+        "archive": archive.measure(),
     }
     text = json.dumps(results, indent=1)
     print(text)

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -375,3 +376,48 @@ def test_other_arguments_are_ignored_as_terratorch_does(
     build("simpler_prithvi_eo_tiny", keep_blocks=2, window_size=8, padding="reflect")
     assert "takes no argument 'window_size'" in caplog.text
     assert "padding" not in caplog.text
+
+
+@pytest.fixture
+def second_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the second of several processes that a launcher started."""
+    monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
+
+
+@pytest.mark.usefixtures("second_process")
+def test_other_processes_wait_for_the_plan_of_the_first(
+    build: Build, make_plan: MakePlan, tmp_path: Path
+) -> None:
+    plan, path = make_plan(), tmp_path / "plan.json"
+    Timer(1, plan.save, [path]).start()
+    # Tiles that are gone: whoever selected here would fail.
+    pruned = build(f"simpler_{TINY}", plan=str(path), calibration={"tiles": str(tmp_path / "gone")})
+    assert pruned.kept_blocks == plan.kept_blocks
+
+
+@pytest.mark.usefixtures("second_process")
+def test_waiting_has_an_end(build: Build, tmp_path: Path) -> None:
+    calibration = {"tiles": str(tmp_path), "timeout": 0.5}
+    with pytest.raises(ValueError, match=r"no plan at .* after 0 s: the first process selects"):
+        build(f"simpler_{TINY}", plan=str(tmp_path / "plan.json"), calibration=calibration)
+
+
+@pytest.mark.usefixtures("second_process")
+def test_without_a_file_other_processes_cannot_learn_the_plan(build: Build, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="on several devices needs backbone_plan as well"):
+        build(f"simpler_{TINY}", calibration={"tiles": str(tmp_path)})
+
+
+def test_a_plan_saved_meanwhile_decides(
+    build: Build, make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process of another machine was faster."""
+    theirs, path = make_plan(), tmp_path / "plan.json"
+
+    def calibrate(_full: Any, _calibration: Any) -> PruningPlan:
+        theirs.save(path)
+        return theirs.model_copy(update={"confidence": 0.5})
+
+    monkeypatch.setattr("terratorch_simpler.selection.calibrate", calibrate)
+    pruned = build(f"simpler_{TINY}", plan=str(path), calibration={"tiles": "x"})
+    assert pruned.plan == theirs

@@ -42,7 +42,7 @@ def _select() -> ArgumentParser:
     add("--backbone_args", type=dict[str, Any] | None, help="its arguments, each as .NAME VALUE")
     add("--blocks", type=str | None, help="its list of blocks, if no rule finds it: encoder.layers")
     add("--pretrained", type=bool, default=True, help="load the pre-trained weights of --backbone")
-    add("--tiles", type=str | None, help="folder, file or glob of GeoTIFFs")
+    add("--tiles", type=str | None, help="folder, file, glob or .txt list of GeoTIFFs")
     add("--bands", type=str, nargs="+", help="bands that the backbone reads, in order")
     add("--dataset_bands", type=str, nargs="+", help="bands that the files hold, in order")
     add("--means", type=float, nargs="+", help="mean of each band, to normalise with")

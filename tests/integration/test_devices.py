@@ -1,0 +1,83 @@
+"""Several processes, as users start them: the command and `terratorch fit`, on two CPU devices."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from terratorch_simpler.plan import PruningPlan
+from tests.integration.conftest import CONFIGS, ROOT, SAMPLES
+
+BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
+# 69 tiles: four groups of 16, and a rest that the other process settles.
+TILES = {"tiles": str(SAMPLES / "train" / "images"), "size": 64, "samples": 69}
+
+
+def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment with one thread a process."""
+    program = str(Path(sys.executable).parent / name)
+    return subprocess.run(
+        [program, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def select(output: Path, devices: int) -> PruningPlan:
+    arguments = ["--backbone", "prithvi_eo_v2_tiny_tl", "--bands", *BANDS]
+    arguments += ["--backbone_args.ckpt_path", str(SAMPLES / "prithvi_eo_v2_tiny_tl.pt")]
+    for key, value in TILES.items():
+        arguments += [f"--{key}", str(value)]
+    devices_and_folder = [
+        "--devices",
+        str(devices),
+        "--output",
+        str(output),
+        "--accelerator",
+        "cpu",
+    ]
+    done = command("terratorch-simpler", "select", *arguments, *devices_and_folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Written: ") == 1
+    return PruningPlan.load(output / "plan.json")
+
+
+def test_two_devices_make_the_plan_of_one(tmp_path: Path) -> None:
+    one, two = (select(tmp_path / str(devices), devices) for devices in (1, 2))
+    assert one.tiles.used == 69
+    assert two == one
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Fine-tuning on two processes with a calibration."""
+    task = yaml.safe_load((CONFIGS / "sample" / "segmentation.yaml").read_text())
+    trainer = {"devices": 2, "strategy": "ddp", "max_epochs": 1, "limit_train_batches": 0.1}
+    task["trainer"] |= trainer | {"limit_val_batches": 0.1, "enable_progress_bar": False}
+    task["trainer"]["callbacks"] = [{"class_path": "terratorch_simpler.SimplerCallback"}]
+    task["model"]["init_args"]["model_args"] |= {
+        "backbone": "simpler_prithvi_eo_v2_tiny_tl",
+        "backbone_plan": str(tmp_path / "plan.json"),
+        "backbone_calibration": TILES | {"progress": False},
+    }
+    path = tmp_path / "task.yaml"
+    path.write_text(yaml.safe_dump(task))
+    return path
+
+
+def test_fit_on_two_devices_selects_once_and_trains(config: Path, tmp_path: Path) -> None:
+    done = command("terratorch", "fit", "-c", str(config))
+    assert done.returncode == 0, done.stderr
+    plan = PruningPlan.load(tmp_path / "plan.json")
+    assert plan.tiles.used == 69
+    # What the first process says of its plan; the other one read the file.
+    assert done.stdout.count("SIMPLER: Keep the first") == 1
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".yaml"] == ["plan.json"]
