@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from terratorch_simpler import criteria
     from terratorch_simpler.callbacks import SimplerCallback
     from terratorch_simpler.plan import PruningPlan
+    from terratorch_simpler.profiling import Profile, profile
     from terratorch_simpler.pruning import prune
     from terratorch_simpler.selection import select
     from terratorch_simpler.similarity import LayerSimilarity, linear_cka
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 __all__ = (
     "GeoTiffTiles",
     "LayerSimilarity",
+    "Profile",
     "PruningPlan",
     "SimplerCallback",
     "criteria",
     "linear_cka",
+    "profile",
     "prune",
     "select",
 )
@@ -36,9 +39,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "GeoTiffTiles": "tiles",
     "LayerSimilarity": "similarity",
+    "Profile": "profiling",
     "PruningPlan": "plan",
     "SimplerCallback": "callbacks",
     "linear_cka": "similarity",
+    "profile": "profiling",
     "prune": "pruning",
     "select": "selection",
 }

@@ -1,17 +1,21 @@
-"""What pruning saves: parameters, FLOPs and measured time of a forward pass."""
+"""What pruning saves: parameters, FLOPs, time and peak memory of a forward pass."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from terratorch_simpler.backbones import Backbone, count_parameters
+from terratorch_simpler.costs import (
+    Example,
+    Run,
+    count_flops,
+    held_by,
+    inference,
+    peak_growth,
+    time_in_rounds,
+)
 from terratorch_simpler.pruning import prune_module
 
 RUNS = 7
@@ -25,11 +29,14 @@ class Cost:
         parameters: Number of parameters.
         flops: Floating-point operations of a forward pass, as torch's FlopCounterMode counts them.
         seconds: Time of a forward pass on the CPU, the fastest of 7.
+        memory: Most bytes of tensors at once in a forward pass, weights included; None if it was
+            not measured.
     """
 
     parameters: int
     flops: int
     seconds: float
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,7 @@ class Savings:
     pruned: Cost
 
 
-def measure_savings(
-    backbone: Backbone, kept_blocks: list[int], example: tuple[Any, dict[str, Any]]
-) -> Savings:
+def measure_savings(backbone: Backbone, kept_blocks: list[int], example: Example) -> Savings:
     """Measure both backbones in turn on one tile, on the CPU.
 
     Args:
@@ -51,30 +56,20 @@ def measure_savings(
         example: Image, or images by modality, of one tile as the backbone takes them, and its other
             inputs.
     """
-    image, inputs = example
     pruned = prune_module(backbone.module, kept_blocks, family=backbone.family)
-    pair = (backbone.module, pruned)
+    modules, device = (backbone.module, pruned), torch.device("cpu")
 
-    def run(module: nn.Module) -> None:
-        # TiM writes into the dict that it is given.
-        module(dict(image) if isinstance(image, Mapping) else image, **inputs)
+    def prepare(index: int) -> Run:
+        return inference(modules[index], example)
 
     training = backbone.module.training
-    seconds: list[list[float]] = [[], []]
-    with torch.inference_mode():
-        for module in pair:
-            module.eval()
-            run(module)
-        for _ in range(RUNS):
-            for times, module in zip(seconds, pair, strict=True):
-                start = time.perf_counter()
-                run(module)
-                times.append(time.perf_counter() - start)
-        costs = []
-        for times, module in zip(seconds, pair, strict=True):
-            counter = FlopCounterMode(display=False)
-            with counter:
-                run(module)
-            costs.append(Cost(count_parameters(module), counter.get_total_flops(), min(times)))
+    flops = [count_flops(prepare(index)) for index in (0, 1)]
+    growth = [peak_growth(prepare(index), device) for index in (0, 1)]
+    seconds = time_in_rounds(prepare, (0, 1), RUNS, device)
     backbone.module.train(training)
+    costs = []
+    for index, module in enumerate(modules):
+        grown = growth[index]
+        memory = None if grown is None else held_by(module, example) + grown
+        costs.append(Cost(count_parameters(module), flops[index], min(seconds[index]), memory))
     return Savings(*costs)

@@ -80,11 +80,13 @@ def runs_of(numbers: list[int]) -> list[tuple[int, int]]:
 def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:
     """Rows of a table: what, full, pruned, and how many times less."""
     full, pruned = savings.full, savings.pruned
-    rows = (
+    rows = [
         ("parameters (M)", full.parameters / 1e6, pruned.parameters / 1e6, ".2f"),
         ("GFLOPs", full.flops / 1e9, pruned.flops / 1e9, ".2f"),
         ("ms per forward pass", 1e3 * full.seconds, 1e3 * pruned.seconds, ".1f"),
-    )
+    ]
+    if full.memory is not None and pruned.memory is not None:
+        rows.append(("peak memory (MB)", full.memory / 1e6, pruned.memory / 1e6, ".1f"))
     return [
         (name, format(a, style), format(b, style), f"{a / b:.2f}x") for name, a, b, style in rows
     ]

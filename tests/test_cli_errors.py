@@ -739,7 +739,110 @@ RESULTS = [
         disk_full,
     ),
 ]
-CASES = [*TILES, *CONFIGS, *BACKBONES, *OPTIONS, *RESULTS]
+
+
+def no_gpu_for_fabric(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning.fabric.accelerators.cuda import CUDAAccelerator
+    from lightning.fabric.accelerators.mps import MPSAccelerator
+
+    for accelerator in (CUDAAccelerator, MPSAccelerator):
+        monkeypatch.setattr(accelerator, "is_available", staticmethod(lambda: False))
+
+
+def profiling(
+    what: str,
+    typed: str,
+    *says: str,
+    prepare: Callable[[], Options] = dict,
+    patch: Callable[[pytest.MonkeyPatch], None] | None = None,
+) -> Case:
+    """A mistake in ``profile``, by what is typed after it."""
+    arguments = ("profile", *typed.split(), "--quiet", "--output", OUTPUT)
+    return Case(f"profile: {what}", prepare, says, patch, arguments)
+
+
+TINY = "--backbone prithvi_eo_tiny --accelerator cpu"
+PROFILES = [
+    profiling(
+        "both --config and --backbone",
+        f"{TINY} --config a.yaml",
+        "either",
+        "--config",
+        "--backbone",
+    ),
+    profiling("neither --config nor --backbone", "", "either", "--config", "--backbone"),
+    profiling(
+        "--config with --backbone_args",
+        "--config a.yaml --backbone_args.img_size 64",
+        "--backbone_args comes from the config",
+    ),
+    profiling("unknown backbone", "--backbone prithvi_eo_tinny", "did you mean", "prithvi_eo_tiny"),
+    profiling(
+        "backbone whose depth cannot be cut",
+        "--backbone timm_resnet18",
+        "the depth of timm_resnet18 cannot be cut",
+    ),
+    profiling("pruned backbone", "--backbone simpler_prithvi_eo_tiny", "pruned backbone already"),
+    profiling("config missing", "--config task.yaml", "no config at task.yaml"),
+    profiling(
+        "config without a model",
+        "--config task.yaml",
+        "task.yaml is no TerraTorch task config: it has no model",
+        prepare=text_config("trainer: {max_epochs: 1}\n"),
+    ),
+    profiling(
+        "images of a config missing",
+        "--config task.yaml --accelerator cpu",
+        "cannot give its training images",
+        "--size N profiles on random images",
+        prepare=config(("train_data_root: tiles", "train_data_root: gone")),
+    ),
+    profiling("batch size 0", f"{TINY} --batch_size 0", "batch_size must be at least 1, got 0"),
+    profiling("no rounds", f"{TINY} --rounds 0", "rounds must be at least 1, got 0"),
+    profiling("size 0", f"{TINY} --size 0", "size must be at least 1, got 0"),
+    profiling(
+        "size that is no multiple of the patch",
+        f"{TINY} --size 100",
+        "patches of 16 px",
+        "96 or 112, got 100",
+    ),
+    profiling(
+        "size of a fixed position embedding",
+        "--backbone timm_vit_tiny_patch16_224 --size 96 --accelerator cpu",
+        "position embedding for 224 x 224 px",
+        "img_size=96",
+    ),
+    profiling("unknown accelerator", f"{TINY} --accelerator abacus", "'abacus'", "auto, cpu, gpu"),
+    profiling(
+        "accelerator that is not there",
+        f"{TINY} --accelerator gpu",
+        "no accelerator 'gpu' on this machine",
+        "choose one of auto, cpu",
+        patch=no_gpu_for_fabric,
+    ),
+    profiling(
+        "results in the output folder",
+        TINY,
+        "out/profile.png",
+        "already there",
+        "--overwrite",
+        prepare=files_there("profile.png", "notes.txt"),
+    ),
+    profiling(
+        "file in the place of the output folder",
+        TINY,
+        "cannot write to the folder out",
+        prepare=file_as_output(OUTPUT),
+    ),
+    profiling(
+        "disk full",
+        f"{TINY} --rounds 1",
+        "No space left",
+        "nothing was left behind",
+        patch=disk_full,
+    ),
+]
+CASES = [*TILES, *CONFIGS, *BACKBONES, *OPTIONS, *RESULTS, *PROFILES]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

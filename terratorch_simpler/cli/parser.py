@@ -19,6 +19,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("select", _select(), help="choose a depth from unlabelled tiles")
+    commands.add_subcommand("profile", _profile(), help="measure what every depth costs")
     commands.add_subcommand("backbones", _backbones(), help="list which backbones can be cut")
     commands.add_subcommand("demo", _demo(), help="do the main job on the embedded sample")
     return parser
@@ -73,6 +74,27 @@ def _select() -> ArgumentParser:
         default="auto",
         help="auto (bf16-mixed on CUDA, else 32-true), 32-true, ... (Lightning)",
     )
+    _add_common(parser)
+    return parser
+
+
+def _profile() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Measure what a backbone, or the model of a task, costs at every depth: "
+        "parameters, FLOPs, time and peak memory of inference and of a training step.",
+        exit_on_error=False,
+    )
+    add = parser.add_argument
+    add("--config", type=str | None, help="a working TerraTorch config: TASK.yaml")
+    add("--backbone", type=str | None, help="a name of TerraTorch's backbone registry")
+    add("--backbone_args", type=dict[str, Any] | None, help="its arguments, each as .NAME VALUE")
+    add("--blocks", type=str | None, help="its list of blocks, if no rule finds it: encoder.layers")
+    add("--batch_size", type=int, default=2, help="images in a batch")
+    add("--size", type=int | None, help="height and width of random images, in pixels")
+    add("--accelerator", type=str, default="auto", help="auto, cpu, gpu or mps")
+    add("--every_depth", action="store_true", help="measure every depth, interpolate none")
+    add("--rounds", type=int, default=5, help="times that each depth is timed")
+    add("--output", type=str | None, help="folder for the results (default: NAME_profile)")
     _add_common(parser)
     return parser
 

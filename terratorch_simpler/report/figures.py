@@ -1,15 +1,20 @@
-"""Figures of a plan: the similarity matrix and the score of every depth."""
+"""Figures: a plan's similarity matrix and scores, and what every depth costs."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from terratorch_simpler.plan import PruningPlan
 from terratorch_simpler.wording import runs_of
+
+if TYPE_CHECKING:
+    from terratorch_simpler.profiling import Profile
 
 KEPT, REMOVED, SHARE = "#1b7f5c", "#9aa5b1", "#d9822b"
 
@@ -56,6 +61,44 @@ def scores_figure(plan: PruningPlan) -> Figure:
         twin.set(ylabel="share of resamples", ylim=(0, 1.05))
     axes.set(xlabel="depth (blocks kept)", xlim=(0.3, plan.total_depth + 0.7), xticks=depths[::2])
     axes.set_title(f"Depth {plan.depth} of {plan.total_depth}")
+    return figure
+
+
+def profile_figure(profile: Profile) -> Figure:
+    """What every depth costs; a mark is exact or measured, a line between marks interpolated."""
+    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+    panels = {
+        "parameters (M)": ("parameters", 1e-6),
+        "GFLOPs per batch": ("flops", 1e-9),
+        "images per second": ("images_per_second", 1.0),
+        "ms per batch at inference": ("inference_seconds", 1e3),
+        "ms per training step": ("step_seconds", 1e3),
+        "peak memory (MB)": ("inference_bytes", 1e-6),
+    }
+    depths = [row.depth for row in profile.rows]
+    marked = [index for index, row in enumerate(profile.rows) if row.times == "measured"]
+    for axes, (title, (name, unit)) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
+        lines = {name: KEPT}
+        if name == "inference_bytes":
+            lines["step_bytes"] = SHARE
+        for column, color in lines.items():
+            values = [getattr(row, column) for row in profile.rows]
+            if None in values:
+                axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
+                break
+            label = "training step" if column == "step_bytes" else "inference"
+            scaled = [unit * value for value in values]
+            marks = None if column in ("parameters", "flops") else marked
+            axes.plot(depths, scaled, color=color, marker="o", markevery=marks, label=label)
+        else:
+            if len(lines) > 1:
+                axes.legend(frameon=False)
+        axes.set(title=title, xlabel="depth (blocks kept)")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(
+        f"{profile.label}: batches of {profile.batch_size}, {profile.images}, {profile.device}"
+    )
     return figure
 
 

@@ -1,0 +1,137 @@
+"""``terratorch-simpler profile``: what every depth costs, as a table, a CSV file and a figure."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.table import Table
+
+from terratorch_simpler.files import check_free, make_folder, write_files
+
+if TYPE_CHECKING:
+    from terratorch_simpler.profiling import Profile
+
+RESULTS = ("profile.csv", "profile.png")
+
+
+def run(options: Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        ValueError: If an argument, the config or the backbone is wrong, or nothing fits.
+        OSError: If a file is missing, is there already, or cannot be written.
+    """
+    check_options(options)
+    name = Path(options.config).stem if options.config is not None else options.backbone
+    folder = Path(options.output or f"{name}_profile")
+    csv, png = outputs = [folder / result for result in RESULTS]
+    check_free(outputs, options.overwrite, option="--overwrite")
+    existed = folder.exists()
+    make_folder(folder)
+    console = Console(quiet=options.quiet, highlight=False)
+    try:
+        profile = _measure(options, console)
+        from terratorch_simpler.report.figures import profile_figure, to_png
+
+        files: dict[Path, str | bytes] = {
+            csv: profile.to_csv(),
+            png: to_png(profile_figure(profile)),
+        }
+        write_files(files, options.overwrite)
+    except BaseException:
+        # A folder that this run made holds nothing yet.
+        if not existed and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    show(console, profile)
+    console.print(f"Written: {csv}, {png}", soft_wrap=True)
+
+
+def check_options(options: Namespace) -> None:
+    """Refuse options that do not go together, before anything is loaded."""
+    if (options.config is None) == (options.backbone is None):
+        raise ValueError("name either the config of a task (--config) or a backbone (--backbone)")
+    if options.config is not None and options.backbone_args is not None:
+        raise ValueError("--backbone_args comes from the config: leave it out, or use --backbone")
+    for name in ("batch_size", "size", "rounds"):
+        if options[name] is not None and options[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {options[name]}")
+
+
+def _measure(options: Namespace, console: Console) -> Profile:
+    if options.config is not None:
+        from terratorch_simpler.taskconfig import model_arguments
+
+        model_arguments(Path(options.config))
+    from terratorch_simpler.costs import find_device
+
+    device = find_device(options.accelerator)
+    console.print("Loading TerraTorch ...")
+    from terratorch_simpler.bench import Settings
+    from terratorch_simpler.examples import example_from, first_batch, random_example
+    from terratorch_simpler.profiling import run_profile
+    from terratorch_simpler.subjects import subject_of, subject_of_config
+
+    settings = Settings(
+        options.batch_size,
+        options.rounds,
+        options.every_depth,
+        progress=not options.quiet and sys.stdout.isatty(),
+    )
+    if options.config is not None:
+        subject, datamodule = subject_of_config(Path(options.config), options.blocks)
+    else:
+        arguments = options.backbone_args or {}
+        subject, datamodule = subject_of(options.backbone, options.blocks, **arguments), None
+    if datamodule is None or options.size is not None:
+        example = random_example(subject, options.batch_size, options.size)
+    else:
+        try:
+            batch = first_batch(datamodule, options.batch_size)
+        except ValueError as error:
+            raise ValueError(f"{error}; --size N profiles on random images instead") from error
+        example = example_from(subject, batch, options.batch_size)
+    console.print(f"Measuring {subject.label} at up to {subject.backbone.depth} depths ...")
+    return run_profile(subject, example, device, settings)
+
+
+def show(console: Console, profile: Profile) -> None:
+    """Print the table, and how good it is."""
+    console.print(
+        f"[bold]{profile.label}: batches of {profile.batch_size}, {profile.images}, "
+        f"on {profile.device}[/bold]",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False)
+    # Short enough for a terminal of 80 characters.
+    columns = ("depth", "param. M", "GFLOPs", "ms", "images/s", "MB", "train ms", "train MB")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("time, MB", no_wrap=True)
+    for row in profile.rows:
+        inference, step = (
+            "-" if memory is None else f"{memory / 1e6:.0f}"
+            for memory in (row.inference_bytes, row.step_bytes)
+        )
+        table.add_row(
+            str(row.depth),
+            f"{row.parameters / 1e6:.2f}",
+            f"{row.flops / 1e9:.2f}",
+            f"{1e3 * row.inference_seconds:.1f}",
+            f"{row.images_per_second:.1f}",
+            inference,
+            f"{1e3 * row.step_seconds:.1f}",
+            step,
+            row.times,
+        )
+    console.print(table)
+    console.print("ms, MB, GFLOPs: one batch; MB: peak; train: one training step.")
+    if profile.residual is not None:
+        console.print(
+            f"Interpolation misses measured depths that were left out by {profile.residual:.1%} at "
+            "most."
+        )
