@@ -133,10 +133,10 @@ def _try_half(module: nn.Module, family: Family) -> int | None:
     half = prune_module(module, list(range(len(blocks_of(module, family)) // 2)), family=family)
     try:
         with torch.no_grad(), torch.device("meta"):
-            full = _shapes(module(_example(module, family)))
+            full = _shapes(module(example_input(module, family)))
             handle.remove()
             try:
-                pruned = _shapes(half(_example(module, family)))
+                pruned = _shapes(half(example_input(module, family)))
             except Exception as error:
                 raise ValueError(f"half of it does not run: {one_line(error)}") from error
     except (RuntimeError, NotImplementedError, AssertionError, TypeError):
@@ -149,7 +149,7 @@ def _try_half(module: nn.Module, family: Family) -> int | None:
     return width[0] if width else None
 
 
-def _example(module: nn.Module, family: Family) -> Any:
+def example_input(module: nn.Module, family: Family) -> Any:
     """A tile as the backbone takes it."""
     bands, size = family.bands(module), image_size(module)
     if isinstance(bands, Mapping):

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from terratorch_simpler.catalogue import _example
+from terratorch_simpler.catalogue import example_input
 from terratorch_simpler.costs import Example
 from terratorch_simpler.inputs import modalities_of
 from terratorch_simpler.quiet import quiet_lightning
@@ -47,7 +47,7 @@ def random_example(subject: Subject, batch_size: int, size: int | None = None) -
         sides = like.shape[-2:] if size is None else (size, size)
         return torch.randn(batch_size, *like.shape[1:-2], *sides, generator=generator)
 
-    image = apply_to_collection(_example(backbone.module, backbone.family), Tensor, draw)
+    image = apply_to_collection(example_input(backbone.module, backbone.family), Tensor, draw)
     inputs = {}
     if "temporal_coords" in backbone.family.inputs:
         frames = image.shape[2] if image.ndim == 5 else 1

@@ -21,7 +21,7 @@ from terratorch_simpler.families.timm_vit import TIMM_VIT
 from terratorch_simpler.inputs import check_images
 from terratorch_simpler.pruning import prune_module
 from terratorch_simpler.sources import Tiles, by_frame
-from terratorch_simpler.taskconfig import _backbone_arguments, _build, model_arguments
+from terratorch_simpler.taskconfig import backbone_arguments, build_cli, model_arguments
 
 TASK_MODEL = "terratorch.models.model.Model"
 
@@ -144,9 +144,9 @@ def subject_of_config(
     """
     wanted = model_arguments(path)
     name = canonical_name(wanted["backbone"])
-    check_arguments(name, _backbone_arguments(wanted), blocks)
-    cli = _build(path, wanted.get("backbone_ckpt_path"))
-    arguments = _backbone_arguments(dict(cli.config["model"]["init_args"]["model_args"]))
+    check_arguments(name, backbone_arguments(wanted), blocks)
+    cli = build_cli(path, wanted.get("backbone_ckpt_path"))
+    arguments = backbone_arguments(dict(cli.config["model"]["init_args"]["model_args"]))
     model: nn.Module = cli.model.model
     if arguments.get("out_indices") and TIMM_VIT.class_path in _class_paths(model.encoder):  # type: ignore[arg-type]
         # timm left out the blocks after the last of them.

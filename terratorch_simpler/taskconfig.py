@@ -122,16 +122,16 @@ def read_task(path: Path, blocks: str | None = None) -> Task:
     """
     wanted = model_arguments(path)
     name = canonical_name(wanted["backbone"])
-    check_arguments(name, _backbone_arguments(wanted), blocks)
-    cli = _build(path, wanted.get("backbone_ckpt_path"))
+    check_arguments(name, backbone_arguments(wanted), blocks)
+    cli = build_cli(path, wanted.get("backbone_ckpt_path"))
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
     arguments = dict(cli.config["model"]["init_args"]["model_args"])
-    backbone_arguments = _backbone_arguments(arguments)
+    given = backbone_arguments(arguments)
     encoder = cli.model.model.encoder
     if _is_changed(arguments):
-        backbone = load_backbone(name, blocks=blocks, **backbone_arguments)
+        backbone = load_backbone(name, blocks=blocks, **given)
     else:
-        backbone = wrap_backbone(encoder, name, backbone_arguments, blocks)
+        backbone = wrap_backbone(encoder, name, given, blocks)
     by_frame = bool(arguments.get("backbone_use_temporal"))
     return Task(replace(backbone, by_frame=by_frame), cli.datamodule)
 
@@ -147,14 +147,23 @@ def _is_changed(model_args: dict[str, Any]) -> bool:
     )
 
 
-def _backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
+def backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
     """What the registry's builder takes; the temporal wrapper's arguments are the factory's."""
     prefix = "backbone_"
     given = {k.removeprefix(prefix): v for k, v in model_args.items() if k.startswith(prefix)}
     return {k: v for k, v in given.items() if not k.startswith(("use_temporal", "temporal_"))}
 
 
-def _build(path: Path, checkpoint: str | None) -> Any:
+def build_cli(path: Path, checkpoint: str | None) -> Any:
+    """TerraTorch's command line with a config: its ``model`` and ``datamodule`` are built.
+
+    Args:
+        path: The config.
+        checkpoint: The checkpoint that it names, for messages.
+
+    Raises:
+        ValueError: If the config is wrong.
+    """
     from terratorch.cli_tools import build_lightning_cli, import_custom_modules
 
     custom = yaml.safe_load(path.read_text()).get("custom_modules_path")
