@@ -60,8 +60,10 @@ def test_two_devices_make_the_plan_of_one(tmp_path: Path) -> None:
 def config(tmp_path: Path) -> Path:
     """Fine-tuning on two processes with a calibration."""
     task = yaml.safe_load((CONFIGS / "sample" / "segmentation.yaml").read_text())
-    trainer = {"devices": 2, "strategy": "ddp", "max_epochs": 1, "limit_train_batches": 0.1}
-    task["trainer"] |= trainer | {"limit_val_batches": 0.1, "enable_progress_bar": False}
+    # The weights for coordinates are not used here.
+    strategy = "ddp_find_unused_parameters_true"
+    task["trainer"] |= {"devices": 2, "strategy": strategy, "max_epochs": 1}
+    task["trainer"]["default_root_dir"] = str(tmp_path / "runs")
     task["trainer"]["callbacks"] = [{"class_path": "terratorch_simpler.SimplerCallback"}]
     task["model"]["init_args"]["model_args"] |= {
         "backbone": "simpler_prithvi_eo_v2_tiny_tl",
@@ -78,6 +80,6 @@ def test_fit_on_two_devices_selects_once_and_trains(config: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     plan = PruningPlan.load(tmp_path / "plan.json")
     assert plan.tiles.used == 69
-    # What the first process says of its plan; the other one read the file.
+    # 69 tiles are too few to say how sure the depth is: whoever selects warns of it.
+    assert done.stderr.count("SelectionWarning") == 1
     assert done.stdout.count("SIMPLER: Keep the first") == 1
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".yaml"] == ["plan.json"]

@@ -109,7 +109,9 @@ def test_the_run_shows_and_logs_the_plan(
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.chdir(user)
-    main(["select", "--config", "task.yaml", "--output", "chosen", "--samples", "32", "--quiet"])
+    # Six groups of tiles, so that there is a confidence.
+    tiles = ("--tiles", "data/train/images", "--size", "64", "--samples", "96")
+    main(["select", "--config", "task.yaml", "--output", "chosen", *tiles, "--quiet"])
     logged = (
         "--trainer.logger=TensorBoardLogger",
         "--trainer.logger.save_dir=logs",
