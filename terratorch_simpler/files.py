@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -41,6 +42,23 @@ def make_folder(folder: Path) -> None:
         raise ValueError(
             f"cannot write to the folder {folder} ({error.strerror}): choose another one"
         ) from error
+
+
+@contextlib.contextmanager
+def results_folder(folder: Path) -> Iterator[None]:
+    """As :func:`make_folder`; a folder made here goes again if what follows fails before it writes.
+
+    Raises:
+        ValueError: As :func:`make_folder`.
+    """
+    existed = folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        if not existed and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def write_files(files: Mapping[Path, str | bytes], overwrite: bool = False) -> None:

@@ -38,6 +38,7 @@ class SelectionLoop(LightningModule):
     """
 
     evidence: Evidence
+    groups: GroupStream
     means: Tensor | None
     stds: Tensor | None
 
@@ -49,7 +50,6 @@ class SelectionLoop(LightningModule):
         self.settings, self.seed, self.samples = settings, seed, samples
         self.sampler = LayerSampler(backbone, settings.pooling, settings.tokens, seed)
         self.size = TILES_PER_GROUP[settings.pooling]
-        self.groups = GroupStream(self.size)
         # In a tuple, so that Lightning does not move them: Apple's GPUs have no float64.
         self.metrics = (
             LayerSimilarity(backbone.depth + 1, distributed_available_fn=self._is_spread),

@@ -12,8 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
-from terratorch_simpler.backbones import Backbone, check_arguments, load_backbone
-from terratorch_simpler.building import canonical_name
+from terratorch_simpler.backbones import Backbone, load_backbone
 from terratorch_simpler.costs import Example
 from terratorch_simpler.families import FAMILIES, find_family
 from terratorch_simpler.families.structure import STRUCTURE
@@ -21,7 +20,7 @@ from terratorch_simpler.families.timm_vit import TIMM_VIT
 from terratorch_simpler.inputs import check_images
 from terratorch_simpler.pruning import prune_module
 from terratorch_simpler.sources import Tiles, by_frame
-from terratorch_simpler.taskconfig import backbone_arguments, build_cli, model_arguments
+from terratorch_simpler.taskconfig import build_task
 
 TASK_MODEL = "terratorch.models.model.Model"
 
@@ -142,14 +141,11 @@ def subject_of_config(
         FileNotFoundError: If the config or a checkpoint does not exist.
         ValueError: If the config is wrong, or its backbone cannot be cut.
     """
-    wanted = model_arguments(path)
-    name = canonical_name(wanted["backbone"])
-    check_arguments(name, backbone_arguments(wanted), blocks)
-    cli = build_cli(path, wanted.get("backbone_ckpt_path"))
-    arguments = backbone_arguments(dict(cli.config["model"]["init_args"]["model_args"]))
-    model: nn.Module = cli.model.model
+    built = build_task(path, blocks)
+    name, arguments = built.name, built.backbone_arguments
+    model: nn.Module = built.model
     if arguments.get("out_indices") and TIMM_VIT.class_path in _class_paths(model.encoder):  # type: ignore[arg-type]
         # timm left out the blocks after the last of them.
         model.encoder = load_backbone(name, blocks=blocks, **arguments).module
     subject = _of_model(model, blocks, name, arguments)
-    return replace(subject, label=f"{path.stem} ({name})"), cli.datamodule
+    return replace(subject, label=f"{path.stem} ({name})"), built.datamodule

@@ -120,20 +120,52 @@ def read_task(path: Path, blocks: str | None = None) -> Task:
         FileNotFoundError: If the config or a checkpoint does not exist.
         ValueError: If the config is wrong, or its backbone cannot be cut.
     """
+    built = build_task(path, blocks)
+    if _is_changed(built.arguments):
+        backbone = load_backbone(built.name, blocks=blocks, **built.backbone_arguments)
+    else:
+        encoder = built.model.encoder
+        backbone = wrap_backbone(encoder, built.name, built.backbone_arguments, blocks)
+    by_frame = bool(built.arguments.get("backbone_use_temporal"))
+    return Task(replace(backbone, by_frame=by_frame), built.datamodule)
+
+
+@dataclass(frozen=True)
+class BuiltTask:
+    """What TerraTorch built of a config.
+
+    Attributes:
+        name: Name of the full backbone in its registry.
+        arguments: The config's ``model_args``.
+        model: The task's model.
+        datamodule: Its datamodule, if it has one.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    model: Any
+    datamodule: LightningDataModule | None
+
+    @property
+    def backbone_arguments(self) -> dict[str, Any]:
+        """What the registry's builder takes."""
+        return _backbone_arguments(self.arguments)
+
+
+def build_task(path: Path, blocks: str | None = None) -> BuiltTask:
+    """Build everything in a config, once its backbone's arguments are found to be right.
+
+    Raises:
+        FileNotFoundError: If the config or a checkpoint does not exist.
+        ValueError: If the config is wrong.
+    """
     wanted = model_arguments(path)
     name = canonical_name(wanted["backbone"])
-    check_arguments(name, backbone_arguments(wanted), blocks)
-    cli = build_cli(path, wanted.get("backbone_ckpt_path"))
+    check_arguments(name, _backbone_arguments(wanted), blocks)
+    cli = _build(path, wanted.get("backbone_ckpt_path"))
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
     arguments = dict(cli.config["model"]["init_args"]["model_args"])
-    given = backbone_arguments(arguments)
-    encoder = cli.model.model.encoder
-    if _is_changed(arguments):
-        backbone = load_backbone(name, blocks=blocks, **given)
-    else:
-        backbone = wrap_backbone(encoder, name, given, blocks)
-    by_frame = bool(arguments.get("backbone_use_temporal"))
-    return Task(replace(backbone, by_frame=by_frame), cli.datamodule)
+    return BuiltTask(name, arguments, cli.model.model, cli.datamodule)
 
 
 def _is_changed(model_args: dict[str, Any]) -> bool:
@@ -147,23 +179,14 @@ def _is_changed(model_args: dict[str, Any]) -> bool:
     )
 
 
-def backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
+def _backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
     """What the registry's builder takes; the temporal wrapper's arguments are the factory's."""
     prefix = "backbone_"
     given = {k.removeprefix(prefix): v for k, v in model_args.items() if k.startswith(prefix)}
     return {k: v for k, v in given.items() if not k.startswith(("use_temporal", "temporal_"))}
 
 
-def build_cli(path: Path, checkpoint: str | None) -> Any:
-    """TerraTorch's command line with a config: its ``model`` and ``datamodule`` are built.
-
-    Args:
-        path: The config.
-        checkpoint: The checkpoint that it names, for messages.
-
-    Raises:
-        ValueError: If the config is wrong.
-    """
+def _build(path: Path, checkpoint: str | None) -> Any:
     from terratorch.cli_tools import build_lightning_cli, import_custom_modules
 
     custom = yaml.safe_load(path.read_text()).get("custom_modules_path")

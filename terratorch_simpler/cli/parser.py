@@ -37,11 +37,8 @@ def _select() -> ArgumentParser:
         "config of a task, or a backbone with its tiles and bands.",
         exit_on_error=False,
     )
+    _add_backbone(parser)
     add = parser.add_argument
-    add("--config", type=str | None, help="a working TerraTorch config: TASK.yaml")
-    add("--backbone", type=str | None, help="a name of TerraTorch's backbone registry")
-    add("--backbone_args", type=dict[str, Any] | None, help="its arguments, each as .NAME VALUE")
-    add("--blocks", type=str | None, help="its list of blocks, if no rule finds it: encoder.layers")
     add("--pretrained", type=bool, default=True, help="load the pre-trained weights of --backbone")
     add("--tiles", type=str | None, help="folder, file, glob or .txt list of GeoTIFFs")
     add("--bands", type=str, nargs="+", help="bands that the backbone reads, in order")
@@ -84,11 +81,8 @@ def _profile() -> ArgumentParser:
         "parameters, FLOPs, time and peak memory of inference and of a training step.",
         exit_on_error=False,
     )
+    _add_backbone(parser)
     add = parser.add_argument
-    add("--config", type=str | None, help="a working TerraTorch config: TASK.yaml")
-    add("--backbone", type=str | None, help="a name of TerraTorch's backbone registry")
-    add("--backbone_args", type=dict[str, Any] | None, help="its arguments, each as .NAME VALUE")
-    add("--blocks", type=str | None, help="its list of blocks, if no rule finds it: encoder.layers")
     add("--batch_size", type=int, default=2, help="images in a batch")
     add("--size", type=int | None, help="height and width of random images, in pixels")
     add("--accelerator", type=str, default="auto", help="auto, cpu, gpu or mps")
@@ -123,6 +117,14 @@ def _demo() -> ArgumentParser:
     parser.add_argument("--epochs", type=int, default=24, help="epochs of each fine-tuning")
     _add_common(parser)
     return parser
+
+
+def _add_backbone(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--config", type=str | None, help="a working TerraTorch config: TASK.yaml")
+    add("--backbone", type=str | None, help="a name of TerraTorch's backbone registry")
+    add("--backbone_args", type=dict[str, Any] | None, help="its arguments, each as .NAME VALUE")
+    add("--blocks", type=str | None, help="its list of blocks, if no rule finds it: encoder.layers")
 
 
 def _add_common(parser: ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from terratorch_simpler.files import check_free, make_folder, write_files
+from terratorch_simpler.files import check_free, results_folder, write_files
 
 if TYPE_CHECKING:
     from terratorch_simpler.profiling import Profile
@@ -30,10 +30,8 @@ def run(options: Namespace) -> None:
     folder = Path(options.output or f"{name}_profile")
     csv, png = outputs = [folder / result for result in RESULTS]
     check_free(outputs, options.overwrite, option="--overwrite")
-    existed = folder.exists()
-    make_folder(folder)
     console = Console(quiet=options.quiet, highlight=False)
-    try:
+    with results_folder(folder):
         profile = _measure(options, console)
         from terratorch_simpler.report.figures import profile_figure, to_png
 
@@ -42,11 +40,6 @@ def run(options: Namespace) -> None:
             png: to_png(profile_figure(profile)),
         }
         write_files(files, options.overwrite)
-    except BaseException:
-        # A folder that this run made holds nothing yet.
-        if not existed and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
     show(console, profile)
     console.print(f"Written: {csv}, {png}", soft_wrap=True)
 

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from terratorch_simpler.files import check_free, make_folder, write_files
+from terratorch_simpler.files import check_free, results_folder, write_files
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.plan import PruningPlan
 from terratorch_simpler.wording import decision_sentence, describe, others_rows, savings_rows
@@ -61,15 +61,8 @@ def select_to_folder(options: Namespace) -> Results:
     rewritten = folder / f"{name}_simpler.yaml" if config else None
     outputs = [folder / result for result in RESULTS] + ([rewritten] if rewritten else [])
     check_free(outputs, options.overwrite, option="--overwrite")
-    existed = folder.exists()
-    make_folder(folder)
-    try:
+    with results_folder(folder):
         return _select(options, config, folder, rewritten)
-    except BaseException:
-        # A folder that this run made holds nothing yet.
-        if not existed and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
 
 
 def _select(
