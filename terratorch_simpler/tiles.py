@@ -39,8 +39,8 @@ class GeoTiffTiles:
         tiles: A folder (searched with its subfolders), a file, a list of either, or a glob. A list
             can be a text file (``.txt``): one path a line, relative ones from where it lies, blank
             lines and those that begin with ``#`` left out. Files can be whatever GDAL opens, as
-            text: ``/vsizip/a.zip/b.tif``, ``/vsicurl/https://...``, ``s3://...``; credentials and
-            the like are GDAL's own settings, from environment variables.
+            text: ``/vsizip/a.zip/b.tif``, ``/vsicurl/https://...``; credentials and the like are
+            GDAL's own settings, from environment variables.
         bands: Bands that the backbone reads, in order, in TerraTorch's words.
         dataset_bands: Bands that the files hold, in order. None to use band descriptions where
             they are set, and otherwise to expect files with just ``bands``.
