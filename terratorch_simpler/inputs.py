@@ -38,16 +38,25 @@ class InputStatistics:
     _highest: float = -np.inf
 
     def update(self, images: Tensor) -> None:
-        """Add normalised images of shape [B, bands, ...]."""
+        """Add normalised images of shape [B, bands, ...].
+
+        Raises:
+            ValueError: If they hold NaN or infinity.
+        """
         # Without a copy: this runs on every pixel that the backbone sees.
         images = images.detach().float().flatten(2)
+        sums = images.sum(2)
+        # Finite where all pixels are, short of an overflow.
+        if not torch.isfinite(sums).all():
+            check_finite(images)
         norms = torch.linalg.vector_norm(images, dim=2).cpu().double()
-        self._sums.append(torch.stack([images.sum(2).cpu().double().sum(0), norms.square().sum(0)]))
+        self._sums.append(torch.stack([sums.cpu().double().sum(0), norms.square().sum(0)]))
         self._pixels += images.shape[0] * images.shape[2]
-        low, high = (edge.cpu() for edge in torch.aminmax(images, dim=2))
-        if self.means is not None and self.stds is not None:
-            mean, std = torch.tensor(self.means), torch.tensor(self.stds)
-            low, high = low * std + mean, high * std + mean
+        if self.means is None or self.stds is None:
+            return
+        mean, std = torch.tensor(self.means), torch.tensor(self.stds)
+        # Each by itself: torch.aminmax takes ten times as long along a dimension.
+        low, high = (edge.cpu() * std + mean for edge in (images.amin(2), images.amax(2)))
         self._lowest = min(self._lowest, low.min().item())
         self._highest = max(self._highest, high.max().item())
 
@@ -102,7 +111,7 @@ def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | Non
 
     Raises:
         ValueError: If they are no images, have other bands, frames, modalities or size than the
-            backbone reads, or hold NaN or infinity.
+            backbone reads.
     """
     family, module = backbone.family, backbone.module
     bands = family.bands(module)
@@ -124,12 +133,18 @@ def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | Non
             raise ValueError(
                 f"tiles of {list(tiles.shape[-2:])} px are smaller than a patch ({patch})"
             )
-        # A sum takes a fifth of the time, and is finite where all of it is (short of an overflow).
-        if not torch.isfinite(tiles.sum()) and not torch.isfinite(tiles).all():
-            raise ValueError(
-                "the tiles hold NaN or infinity: replace them (no_data_replace in a TerraTorch "
-                "config)"
-            )
+
+
+def check_finite(images: Tensor) -> None:
+    """Refuse images with holes.
+
+    Raises:
+        ValueError: If they hold NaN or infinity.
+    """
+    if not torch.isfinite(images).all():
+        raise ValueError(
+            "the tiles hold NaN or infinity: replace them (no_data_replace in a TerraTorch config)"
+        )
 
 
 def _describe(image: Any) -> str:

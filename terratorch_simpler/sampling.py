@@ -41,7 +41,7 @@ class LayerSampler:
         self._handles: list[RemovableHandle] = []
         self._samples: list[Tensor] = []
         self._image: Any = None
-        self._picked: Tensor | None = None
+        self._picked: tuple[Any, ...] | None = None
         self._places: Sequence[int] = ()
 
     def __enter__(self) -> Self:
@@ -129,25 +129,32 @@ class LayerSampler:
             )
         if self._picked is None:
             self._picked = self._pick(tokens)
-        samples = tokens.gather(1, self._picked[..., None].expand(-1, -1, tokens.shape[-1]))
+        samples = tokens[self._picked]
         mean = self.pooling == "mean"
         self._samples.append(
             samples.mean(dim=1, keepdim=True, dtype=torch.float32) if mean else samples.float()
         )
 
-    def _pick(self, tokens: Tensor) -> Tensor:
-        """Which tokens to take of each tile: [batch, samples], or all patches for their mean."""
+    def _pick(self, tokens: Tensor) -> tuple[Any, ...]:
+        """Index of the tokens to take: [batch, samples], or all patches for their mean."""
         family, module = self.backbone.family, self.backbone.module
         count = tokens.shape[1]
         if family.patch_tokens is not None:
             patches = np.array(family.patch_tokens(module, self._image, count))
         else:
             patches = np.arange(family.special_tokens(module), count)
+        if self.pooling == "mean":
+            first, end = patches.min(), patches.max() + 1
+            # A slice is a view, which spares a copy of all tokens of every layer.
+            together = len(patches) == end - first
+            index = slice(first, end) if together else torch.from_numpy(patches).to(tokens.device)
+            return slice(None), index
         # NumPy's generators give the same draw on every device and machine.
-        picked = [
-            patches
-            if self.pooling == "mean"
-            else np.random.default_rng([self.seed, place]).permutation(patches)[: self.tokens]
-            for place in self._places
-        ]
-        return torch.from_numpy(np.stack(picked)).to(tokens.device)
+        picked = np.stack(
+            [
+                np.random.default_rng([self.seed, place]).permutation(patches)[: self.tokens]
+                for place in self._places
+            ]
+        )
+        rows = torch.arange(len(picked), device=tokens.device)[:, None]
+        return rows, torch.from_numpy(picked).to(tokens.device)

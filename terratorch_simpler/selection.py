@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from terratorch_simpler.backbones import Backbone, count_parameters, load_backbone
@@ -21,6 +20,7 @@ from terratorch_simpler.plan import BackboneRecord, PruningPlan, TilesRecord
 from terratorch_simpler.pruning import prune_module
 from terratorch_simpler.settings import Settings
 from terratorch_simpler.sources import Source, open_source
+from terratorch_simpler.thumbnails import Thumbnails
 from terratorch_simpler.tiles import GeoTiffTiles
 from terratorch_simpler.wording import doubts
 
@@ -37,13 +37,13 @@ class Selection:
 
     Attributes:
         plan: The plan.
-        thumbnails: Some of the tiles as RGB, uint8 [H, W, 3], by name.
+        thumbnails: Some of the tiles as RGB.
         example: One tile as the backbone saw it, for measuring time: its image [1, bands, ...], or
             one by modality, and its other inputs.
     """
 
     plan: PruningPlan
-    thumbnails: dict[str, np.ndarray[Any, Any]]
+    thumbnails: Thumbnails
     example: tuple[Any, dict[str, Any]]
 
 
@@ -139,7 +139,7 @@ def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selecti
         if message is not None:
             warnings.warn(message, SelectionWarning, stacklevel=3)
     assert loop.example is not None
-    return Selection(plan, loop.thumbnails.images, loop.example)
+    return Selection(plan, loop.thumbnails, loop.example)
 
 
 def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:

@@ -18,6 +18,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 MIN_SAMPLES = 4
 """The unbiased estimator divides by n (n - 3), so a group needs at least this many samples."""
+ROWS_AT_A_TIME = 64
 
 
 def u_centered_grams(layers: Sequence[Tensor]) -> Tensor:
@@ -59,10 +60,10 @@ def u_centered_grams(layers: Sequence[Tensor]) -> Tensor:
             torch.mm(features, features.T, out=gram)
     grams.diagonal(dim1=1, dim2=2).zero_()
     rows = grams.sum(dim=2) / (n - 2)
-    total = rows.sum(dim=1) / (n - 1)
+    # Half of the total goes with the rows and half with the columns, which spares a pass.
+    rows -= rows.sum(dim=1, keepdim=True) / (2 * (n - 1))
     grams -= rows[:, :, None]
     grams -= rows[:, None, :]
-    grams += total[:, None, None]
     grams.diagonal(dim1=1, dim2=2).zero_()
     return grams
 
@@ -80,8 +81,12 @@ def hsic_terms(layers: Sequence[Tensor]) -> Tensor:
         ValueError: As :func:`u_centered_grams`.
     """
     n = layers[0].shape[0]
-    flat = _float64(u_centered_grams(layers).flatten(1))
-    return flat @ flat.T / (n * (n - 3))
+    terms = []
+    # A few rows at a time stay in the cache as float64.
+    for rows in torch.split(u_centered_grams(layers), ROWS_AT_A_TIME, dim=1):
+        flat = _float64(rows.flatten(1))
+        terms.append(flat @ flat.T)
+    return torch.stack(terms).sum(dim=0) / (n * (n - 3))
 
 
 def _float64(tensor: Tensor) -> Tensor:
@@ -228,9 +233,11 @@ class LayerAngles(Metric):
 
     def update(self, layers: Sequence[Tensor]) -> None:
         """Add samples: ``num_layers`` tensors of shape [n, d], all of one width d."""
-        unit = torch.nn.functional.normalize(torch.stack(list(layers), dim=1).float(), dim=-1)
-        with torch.autocast(device_type=unit.device.type, enabled=False):
-            cosine = (unit @ unit.transpose(1, 2)).clamp(-1, 1)
+        samples = torch.stack(list(layers), dim=1).float()
+        with torch.autocast(device_type=samples.device.type, enabled=False):
+            products = samples @ samples.transpose(1, 2)
+            norms = products.diagonal(dim1=1, dim2=2).sqrt().clamp_min(1e-12)
+            cosine = (products / (norms[:, :, None] * norms[:, None, :])).clamp(-1, 1)
         self.cosine += _float64(cosine).sum(dim=0).to(self.device)
         self.angle += _float64(cosine.acos() / torch.pi).sum(dim=0).to(self.device)
         self.samples += cosine.shape[0]

@@ -19,33 +19,39 @@ class Thumbnails:
         bands: Names of the bands; without RED, GREEN and BLUE among them the first three (or one)
             are shown.
 
-    Attributes:
-        images: uint8 arrays [H, W, 3] by the tile's name.
     """
 
     def __init__(self, bands: list[str] | None) -> None:
         rgb = ("RED", "GREEN", "BLUE")
         names = bands or []
         self._index = [names.index(b) for b in rgb] if set(rgb) <= set(names) else None
-        self.images: dict[str, NDArray[np.uint8]] = {}
+        self._small: dict[str, Tensor] = {}
+
+    @property
+    def images(self) -> dict[str, NDArray[np.uint8]]:
+        """Arrays [H, W, 3] by the tile's name, each stretched by itself."""
+        return {name: _stretch(small) for name, small in self._small.items()}
 
     def update(self, images: Tensor, names: list[str] | None) -> None:
         """Take what is still needed of a batch [B, C, H, W] or [B, C, T, H, W] (first frame)."""
-        for i in range(min(len(images), COUNT - len(self.images))):
+        for i in range(min(len(images), COUNT - len(self._small))):
             image = images[i] if images.ndim == 4 else images[i, :, 0]
-            name = names[i] if names else f"tile {len(self.images)}"
-            self.images[name] = self._picture(image)
+            name = names[i] if names else f"tile {len(self._small)}"
+            self._small[name] = self._shrink(image)
 
-    def _picture(self, image: Tensor) -> NDArray[np.uint8]:
+    def _shrink(self, image: Tensor) -> Tensor:
         channels = image.shape[0]
         index = self._index or ([0, 1, 2] if channels >= 3 else [0, 0, 0])
         if self._index is None and channels in (12, 13):
             # All bands of Sentinel-2, in its own order.
             index = [3, 2, 1]
-        small = torch.nn.functional.adaptive_avg_pool2d(
+        return torch.nn.functional.adaptive_avg_pool2d(
             image[index].float()[None], (min(SIZE, image.shape[-2]), min(SIZE, image.shape[-1]))
-        )[0]
-        picture = small.permute(1, 2, 0).cpu().numpy()
-        low, high = np.percentile(picture, [2, 98], axis=(0, 1))
-        stretched: Any = np.clip((picture - low) / np.maximum(high - low, 1e-6), 0, 1)
-        return np.asarray(stretched * 255, dtype=np.uint8)
+        )[0].cpu()
+
+
+def _stretch(small: Tensor) -> NDArray[np.uint8]:
+    picture = small.permute(1, 2, 0).numpy()
+    low, high = np.percentile(picture, [2, 98], axis=(0, 1))
+    stretched: Any = np.clip((picture - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return np.asarray(stretched * 255, dtype=np.uint8)

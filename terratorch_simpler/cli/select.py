@@ -183,7 +183,7 @@ def _render(
     lines = config_lines(plan.backbone.name, plan.spec, plan_path, blocks)
     files: dict[Path, str | bytes] = {
         folder / "plan.json": plan.to_json(),
-        folder / "report.html": render_report(plan, savings, selection.thumbnails, lines),
+        folder / "report.html": render_report(plan, savings, selection.thumbnails.images, lines),
         folder / "similarity.png": to_png(similarity_figure(plan)),
         folder / "scores.png": to_png(scores_figure(plan)),
     }
