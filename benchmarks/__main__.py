@@ -1,35 +1,46 @@
-"""Run every benchmark and write one results file: ``python -m benchmarks``."""
+"""Run every benchmark and write results and figure: ``python -m benchmarks [SECTION ...]``."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks import archive, finetuning, pruning, selection
+from benchmarks.figure import draw
 from terratorch_simpler.files import write_files
 
-RESULTS = Path(__file__).parent / "results.json"
+FOLDER = Path(__file__).parent
+SECTIONS = ("selection", "peers", "memory", "pruning", "finetuning", "archive", "profiling")
 
 
-def main() -> None:
-    """Measure, print and write ``benchmarks/results.json``."""
-    results = {
+def main(sections: list[str]) -> None:
+    """Measure, print, and write ``results.json`` and ``results.svg`` beside this file.
+
+    Results of sections that are not asked for stay in the file.
+    """
+    for section in sections:
+        if section not in SECTIONS:
+            sys.exit(f"no benchmark {section!r}: there are {', '.join(SECTIONS)}")
+    file = FOLDER / "results.json"
+    results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    results |= {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "terratorch", "torchgeo")},
-        "pruning": pruning.measure(),
-        "finetuning": finetuning.measure(),
-        "selection": selection.measure(),
-        "archive": archive.measure(),
+        "versions": {name: version(name) for name in ("torch", "terratorch", "torchgeo", "timm")},
     }
-    text = json.dumps(results, indent=1)
-    print(text)
-    write_files({RESULTS: text + "\n"}, overwrite=True)
+    for section in sections:
+        results[section] = importlib.import_module(f"benchmarks.{section}").measure()
+        text = json.dumps(results, indent=1)
+        # After every section, since all of them take an hour.
+        write_files({file: text + "\n", FOLDER / "results.svg": draw(results)}, overwrite=True)
+        print(json.dumps({section: results[section]}, indent=1), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or list(SECTIONS))

@@ -47,7 +47,7 @@ def _in_process(tiles: Path, workers: int, samples: int) -> dict[str, float]:
     return result
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Peak memory of this process. What getrusage says of it includes the one that started it."""
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None
@@ -59,7 +59,7 @@ def _measure(tiles: str, workers: int, samples: int) -> dict[str, float]:
 
     from terratorch_simpler.tiles import GeoTiffTiles
 
-    before = _peak_mb()
+    before = peak_mb()
     start = time.perf_counter()
     chips = GeoTiffTiles(tiles, BANDS, size=SIZE, samples=samples, num_workers=workers)
     listed = time.perf_counter()
@@ -73,7 +73,7 @@ def _measure(tiles: str, workers: int, samples: int) -> dict[str, float]:
         "seconds_to_list": round(listed - start, 2),
         "seconds_to_first_batch": round(first - listed, 2),
         "seconds_to_all_batches": round(end - listed, 2),
-        "growth_mb": round(_peak_mb() - before),
+        "growth_mb": round(peak_mb() - before),
     }
     if workers:
         result["largest_worker_mb"] = round(getrusage(RUSAGE_CHILDREN).ru_maxrss / 1024)

@@ -31,7 +31,7 @@ def measure() -> dict[str, Any]:
     }
     del full, pruned
     for channels in CHANNELS:
-        tasks = [_unet(NAME, channels), _unet(f"simpler_{NAME}", channels, keep_blocks=KEEP)]
+        tasks = [unet(NAME, channels), unet(f"simpler_{NAME}", channels, keep_blocks=KEEP)]
         slow, fast = (_infer(task.eval(), images) for task in tasks)
         results[f"unet_{channels[0]}_inference"] = ratio(slow, fast)
         slow, fast = (_train(task.train(), images) for task in tasks)
@@ -39,7 +39,8 @@ def measure() -> dict[str, Any]:
     return results
 
 
-def _unet(backbone: str, channels: list[int], **arguments: Any) -> nn.Module:
+def unet(backbone: str, channels: list[int], **arguments: Any) -> nn.Module:
+    """A segmentation model with random weights."""
     from terratorch.models import EncoderDecoderFactory
 
     model: nn.Module = EncoderDecoderFactory().build_model(
