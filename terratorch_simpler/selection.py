@@ -163,7 +163,7 @@ def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
     if unknown or "tiles" not in calibration:
         raise ValueError(
             f"calibration {'does not know ' + ', '.join(unknown) if unknown else 'lacks tiles'}: "
-            f"it takes {', '.join(sorted(known))}"
+            f"it takes {', '.join(sorted({*known, 'timeout'}))}"
         )
     for_tiles = signature(GeoTiffTiles).parameters.keys()
     arguments = {key: value for key, value in calibration.items() if key in for_tiles}

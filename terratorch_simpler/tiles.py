@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from terratorch_simpler.bands import check_bands
 from terratorch_simpler.chips import TOO_SMALL, Candidate, ChipRead, ChipReader, later_rounds
-from terratorch_simpler.rasters import find_rasters, group_scenes
+from terratorch_simpler.rasters import find_rasters, group_scenes, only_gdal
 from terratorch_simpler.scenes import Image, Scene
 
 MIN_TILES = 4
@@ -119,6 +119,9 @@ class GeoTiffTiles:
         """
         files = self._files[index]
         name = files[0].removeprefix(self._root)
+        if only_gdal(files[0]):
+            # What follows is often a signature, which has no place in a plan.
+            name = name.partition("?")[0]
         return Scene(name, files, self.bands, self.dataset_bands, self.size)
 
     def __iter__(self) -> Iterator[TileBatch]:

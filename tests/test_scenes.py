@@ -285,9 +285,8 @@ def test_workers_do_not_share_a_connection(server: str, shards: Path) -> None:
         with rasterio.open(f"/vsicurl/{server}/{ALL[0]}?{round_}") as source:
             source.read()
         paths = [f"/vsicurl/{server}/{name}?{round_}" for name in ALL]
-        assert list(read(paths, num_workers=2, batch_size=1)) == [
-            f"{name}?{round_}" for name in read(shards)
-        ]
+        # What may be a signature does not get into names, and so not into plans.
+        assert list(read(paths, num_workers=2, batch_size=1)) == list(read(shards))
 
 
 def test_a_file_that_a_server_does_not_have(server: str) -> None:
