@@ -53,7 +53,7 @@ clean: ## remove the environment and everything else that is made here
 		if [ -f "$$venv/pyvenv.cfg" ]; then rm -rf "$$venv"; fi; \
 	done
 	rm -rf $(TOOLS) .mypy_cache .pytest_cache .ruff_cache build demo dist lightning_logs
-	find terratorch_simpler tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} + \
+	find terratorch_simpler tests scripts benchmarks studies -name __pycache__ -prune -exec rm -rf {} + \
 		2>/dev/null || true
 
 # A command can be on PATH and still not work (pyenv's shims), so each Python is tried. The same

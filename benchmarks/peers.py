@@ -28,7 +28,7 @@ from terratorch_simpler.groups import TILES_PER_GROUP
 from terratorch_simpler.similarity import LayerSimilarity
 
 NAME = "prithvi_eo_v2_tiny_tl"
-TILES, FEW_TILES = 512, 64
+TILES, FEW_TILES = 256, 64
 """Few for those that take many times as long as a forward pass."""
 
 Batches = list[Tensor]

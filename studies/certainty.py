@@ -1,0 +1,230 @@
+"""How far a stated confidence, an early stop and the size of a group can be trusted.
+
+``python -m studies.certainty --sources DIR --data DIR --weights DIR`` runs every backbone once over
+all tiles of a task, keeps the samples of each tile, and reshuffles them: no further forward pass.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+
+from studies.compose import Folders, compose
+from terratorch_simpler.certainty import MIN_GROUPS, assess, cka, is_look, is_settled
+from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.files import write_files
+from terratorch_simpler.groups import TILES_PER_GROUP
+from terratorch_simpler.loop import SelectionLoop, run_loop
+from terratorch_simpler.sampling import LayerSampler
+from terratorch_simpler.settings import Settings
+from terratorch_simpler.similarity import hsic_terms
+from terratorch_simpler.sources import open_source
+from terratorch_simpler.taskconfig import read_task
+
+CASES = (("eurosat", "dinov2"), ("flood_water", "mae12"), ("gewata_landcover", "mae12"))
+CHOOSES = ("simpler", "stabilization")
+SHUFFLES, MOST_TILES, MANY = 200, 512, 10_000
+GROUP_SIZES = (4, 8, 16, 32, 64)
+LEVELS = (0.8, 0.9, 0.95)
+RESULTS = Path(__file__).parent / "results"
+
+Terms = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One row of the early-stop table: over all shuffles of one case.
+
+    Attributes:
+        tiles: Tiles of the full run.
+        mean_tiles: Tiles used on average.
+        stopped: Shuffles that stopped early.
+        agree: Of these, how many chose what the full run of the same shuffle chose.
+    """
+
+    task: str
+    model: str
+    criterion: str
+    tiles: int
+    mean_tiles: float
+    shuffles: int
+    stopped: int
+    agree: int
+
+
+@dataclass(frozen=True)
+class Stated:
+    """One row of the calibration table.
+
+    Attributes:
+        tiles: Tiles that the statement rests on.
+        level: Statements of at least this confidence.
+        statements: How many there were.
+        right: Of these, how many chose what all tiles together choose.
+    """
+
+    task: str
+    model: str
+    criterion: str
+    tiles: int
+    level: float
+    statements: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """One row of the table of group sizes: what all tiles choose."""
+
+    task: str
+    model: str
+    criterion: str
+    tiles: int
+    tiles_per_group: int
+    depth: int
+    confidence: float
+
+
+def samples_of(task: str, model: str, folders: Folders) -> Tensor:
+    """Samples of every training tile of a task: [tiles, layers, tokens, width]."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "task.yaml"
+        config.write_text(yaml.safe_dump(compose(task, model, folders)))
+        read = read_task(config)
+    settings = Settings(early_stop=False)
+    source = open_source(read.datamodule, MANY, 0)
+    loop = SelectionLoop(read.backbone, source, settings, 0, MANY)
+    kept = _Keeping(read.backbone, settings.pooling, settings.tokens, 0)
+    loop.sampler = kept
+    run_loop(loop, source, settings)
+    return torch.cat(kept.samples, dim=1).transpose(0, 1)
+
+
+class _Keeping(LayerSampler):
+    """A sampler that remembers."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.samples: list[Tensor] = []
+
+    def __call__(self, images: Any, places: Sequence[int], **inputs: Tensor) -> Tensor:
+        samples = super().__call__(images, places, **inputs)
+        self.samples.append(samples.cpu())
+        return samples
+
+
+def terms_of(samples: Tensor, order: NDArray[np.int64], size: int) -> Terms:
+    """HSIC terms of the groups of so many tiles in an order: [groups, layers, layers]."""
+    groups = [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
+    return np.stack(
+        [
+            hsic_terms(samples[group].transpose(0, 1).flatten(1, 2).unbind()).numpy()
+            for group in groups
+        ]
+    )
+
+
+def depth_of(terms: Terms, criterion: str) -> int:
+    """The choice of a criterion on groups together."""
+    return int(CRITERIA[criterion].depths(cka(terms.sum(0, keepdims=True)))[0])
+
+
+def study(task: str, model: str, samples: Tensor) -> Iterator[Stop | Stated | Grouped]:
+    """All rows of one case."""
+    size, rng = TILES_PER_GROUP["tokens"], np.random.default_rng(0)
+    everything = np.arange(len(samples))
+    for per_group in GROUP_SIZES:
+        terms = terms_of(samples, everything, per_group)
+        for criterion in CHOOSES:
+            depth, shares = depth_of(terms, criterion), assess(terms, criterion, 0).shares
+            yield Grouped(
+                task, model, criterion, len(terms) * per_group, per_group, depth,
+                shares.get(depth, float("nan")),
+            )  # fmt: skip
+    most = min(MOST_TILES, len(samples) // size * size)
+    shuffles = [
+        terms_of(samples, rng.permutation(everything)[:most], size) for _ in range(SHUFFLES)
+    ]
+    everyone = terms_of(samples, everything, size)
+    for criterion in CHOOSES:
+        yield _stops(task, model, criterion, shuffles, size)
+        truth = depth_of(everyone, criterion)
+        for groups in (8, 16, 32):
+            # Only where the statement rests on less than half of what it is judged by.
+            if groups >= MIN_GROUPS and 2 * groups <= len(everyone):
+                yield from _stated(task, model, criterion, shuffles, groups, size, truth)
+
+
+def _stops(task: str, model: str, criterion: str, shuffles: list[Terms], size: int) -> Stop:
+    used, stopped, agree = [], 0, 0
+    for terms in shuffles:
+        looks = [groups for groups in range(1, len(terms)) if is_look(groups * size, size)]
+        end = next((g for g in looks if is_settled(terms[:g], criterion, 0)), len(terms))
+        used.append(end * size)
+        if end < len(terms):
+            stopped += 1
+            agree += depth_of(terms[:end], criterion) == depth_of(terms, criterion)
+    tiles = len(shuffles[0]) * size
+    return Stop(task, model, criterion, tiles, float(np.mean(used)), len(shuffles), stopped, agree)
+
+
+def _stated(
+    task: str,
+    model: str,
+    criterion: str,
+    shuffles: list[Terms],
+    groups: int,
+    size: int,
+    truth: int,
+) -> Iterator[Stated]:
+    chosen = [depth_of(terms[:groups], criterion) for terms in shuffles]
+    confidence = [
+        assess(terms[:groups], criterion, 0).shares.get(depth, 0.0)
+        for terms, depth in zip(shuffles, chosen, strict=True)
+    ]
+    for level in LEVELS:
+        sure = [d == truth for d, c in zip(chosen, confidence, strict=True) if c >= level]
+        yield Stated(task, model, criterion, groups * size, level, len(sure), sum(sure))
+
+
+def main() -> None:
+    """Write the three tables of every case."""
+    from jsonargparse import auto_cli
+
+    folders = auto_cli(Folders, as_positional=False)
+    torch.set_grad_enabled(False)
+    rows = [
+        row for task, model in CASES for row in study(task, model, samples_of(task, model, folders))
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    tables = {"early_stop": Stop, "confidence": Stated, "group_size": Grouped}
+    write_files(
+        {
+            RESULTS / f"{name}.csv": _csv([row for row in rows if isinstance(row, kind)])
+            for name, kind in tables.items()
+        },
+        overwrite=True,
+    )
+
+
+def _csv(rows: list[Any]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(rows[0])], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A task's config with a backbone in it: what `terratorch fit -c` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where things lie.
+
+    Attributes:
+        sources: The data sets as they come.
+        data: What ``studies.data`` made of them.
+        weights: Weights of backbones.
+    """
+
+    sources: Path
+    data: Path
+    weights: Path
+
+
+def models() -> dict[str, dict[str, Any]]:
+    """The entries of ``models.yaml``."""
+    entries: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "models.yaml").read_text())
+    return entries
+
+
+def tasks() -> list[str]:
+    """Names of the tasks."""
+    return sorted(path.stem for path in (HERE / "tasks").glob("*.yaml"))
+
+
+def metric_of(task: str) -> str:
+    """Name of the accuracy that a task is judged by, as TerraTorch logs it."""
+    return str(yaml.safe_load((HERE / "tasks" / f"{task}.yaml").read_text())["metric"])
+
+
+def fits(task: str, model: str) -> bool:
+    """Whether the model reads the bands of the task."""
+    text = (HERE / "tasks" / f"{task}.yaml").read_text()
+    return bool(yaml.safe_load(text)["bands"] == models()[model]["bands"])
+
+
+def compose(
+    task: str, model: str, folders: Folders, *, seed: int = 0, keep: int | None = None
+) -> dict[str, Any]:
+    """The config of a task with a model, full or cut to its first ``keep`` blocks.
+
+    Raises:
+        FileNotFoundError: If there is no such task.
+        ValueError: If there is no such model, or it reads other bands.
+    """
+    path = HERE / "tasks" / f"{task}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"no task {task}: there are {', '.join(tasks())}")
+    if model not in models():
+        raise ValueError(f"no model {model}: there are {', '.join(models())}")
+    if not fits(task, model):
+        raise ValueError(f"{model} does not read the bands of {task}")
+    size = yaml.safe_load(path.read_text())["size"]
+    places = {
+        "sources": folders.sources,
+        "data": folders.data,
+        "weights": folders.weights,
+        "samples": files("terratorch_simpler") / "samples",
+        "size": size,
+    }
+    config = yaml.safe_load(Template(path.read_text()).substitute(places))
+    entry = yaml.safe_load(Template(yaml.safe_dump(models()[model])).substitute(places))
+    for key in ("bands", "metric", "size"):
+        del config[key]
+    arguments = config["model"]["init_args"]["model_args"]
+    arguments.update(entry["model_args"])
+    if isinstance(arguments.get("backbone_img_size"), str):
+        arguments["backbone_img_size"] = int(arguments["backbone_img_size"])
+    if entry.get("outputs") == "images":
+        arguments["necks"] = [
+            neck for neck in arguments["necks"] if neck["name"] != "ReshapeTokensToImage"
+        ]
+    for neck in arguments["necks"]:
+        if neck["name"] == "SelectIndices":
+            neck["indices"] = _indices(neck["indices"], entry["depth"])
+    if keep is not None:
+        arguments["backbone"] = f"simpler_{arguments['backbone']}"
+        arguments["backbone_keep_blocks"] = keep
+    config["seed_everything"] = seed
+    config["trainer"] = {"accelerator": "cpu", **config["trainer"]}
+    return dict(config)
+
+
+def _indices(which: str, depth: int) -> list[int]:
+    if which == "last":
+        return [-1]
+    return [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]

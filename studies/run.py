@@ -1,0 +1,177 @@
+"""Fine-tune a grid of depths, seeds, models and tasks: ``python -m studies.run STUDY.yaml ...``.
+
+Every cell is what ``terratorch fit`` and ``terratorch test`` do with the config of
+:mod:`studies.compose`. Its row is written before the next one starts, and cells that have a row are
+skipped, so that a run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import TypeAdapter
+
+from studies.compose import Folders, compose, fits, metric_of, models
+from terratorch_simpler.files import write_files
+from terratorch_simpler.quiet import quiet_lightning
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is trained.
+
+    Attributes:
+        task: A task of ``tasks/``.
+        model: A model of ``models.yaml``.
+        depth: Blocks kept, the first ones.
+        seed: Of the head's weights, the order of the tiles and their augmentation.
+    """
+
+    task: str
+    model: str
+    depth: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a cell.
+
+    Attributes:
+        metric: Name of the accuracy.
+        accuracy: On the test tiles, after the last epoch.
+        epochs: How many there were.
+        parameters: Of the whole model.
+        seconds: Of training, validation included, on ``threads`` threads.
+        threads: Threads that torch computed with.
+    """
+
+    task: str
+    model: str
+    depth: int
+    seed: int
+    metric: str
+    accuracy: float
+    epochs: int
+    parameters: int
+    seconds: float
+    threads: int
+
+
+def cells_of(study: dict[str, Any]) -> Iterator[Cell]:
+    """The cells of a study, seed by seed, so that a first answer is there early.
+
+    Args:
+        study: ``seeds``, ``depths``, and ``models`` and ``tasks``, of which those pairs count that
+            share their bands.
+    """
+    for seed in study["seeds"]:
+        for task in study["tasks"]:
+            for model in study["models"]:
+                if fits(task, model):
+                    for depth in study["depths"]:
+                        if depth <= models()[model]["depth"]:
+                            yield Cell(task, model, depth, seed)
+
+
+def run_study(study: dict[str, Any], folders: Folders, table: Path) -> list[Row]:
+    """Run the cells that have no row in the table yet, and return all rows."""
+    rows = read_rows(table)
+    done = {Cell(row.task, row.model, row.depth, row.seed) for row in rows}
+    left = [cell for cell in cells_of(study) if cell not in done]
+    for number, cell in enumerate(left, 1):
+        row = run_cell(cell, folders, study.get("epochs", {}).get(cell.task))
+        rows.append(row)
+        write_rows(table, rows)
+        print(f"{number}/{len(left)} {cell} {row.accuracy:.3f} in {row.seconds:.0f} s", flush=True)
+    return rows
+
+
+def run_cell(cell: Cell, folders: Folders, epochs: int | None = None) -> Row:
+    """Train and test one cell."""
+    import tempfile
+
+    from terratorch.cli_tools import build_lightning_cli
+
+    from terratorch_simpler.backbones import count_parameters
+
+    depth = models()[cell.model]["depth"]
+    keep = None if cell.depth == depth else cell.depth
+    config = compose(cell.task, cell.model, folders, seed=cell.seed, keep=keep)
+    with tempfile.TemporaryDirectory() as folder, quiet_lightning():
+        quiet = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": folder,
+        }
+        config["trainer"] |= quiet | ({} if epochs is None else {"max_epochs": epochs})
+        file = Path(folder) / "task.yaml"
+        file.write_text(yaml.safe_dump(config))
+        cli = build_lightning_cli(["--config", str(file)], run=False)
+        start = time.perf_counter()
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        seconds = time.perf_counter() - start
+        scores = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)[0]
+    metric = metric_of(cell.task)
+    return Row(
+        **asdict(cell),
+        metric=metric.rpartition("/")[2],
+        accuracy=round(scores[metric], 4),
+        epochs=config["trainer"]["max_epochs"],
+        parameters=count_parameters(cli.model.model),
+        seconds=round(seconds, 1),
+        threads=torch.get_num_threads(),
+    )
+
+
+def read_rows(table: Path) -> list[Row]:
+    """The rows of a table; none if there is no file."""
+    if not table.is_file():
+        return []
+    with table.open(newline="") as file:
+        return TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
+
+
+def write_rows(table: Path, rows: list[Row]) -> None:
+    """Write the table, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    table.parent.mkdir(parents=True, exist_ok=True)
+    write_files({table: text.getvalue()}, overwrite=True)
+
+
+def main(
+    study: Path, sources: Path, data: Path, weights: Path, table: Path, threads: int | None = None
+) -> None:
+    """Run a study.
+
+    Args:
+        study: Its YAML file.
+        sources: The data sets as they come.
+        data: What ``studies.data`` made of them.
+        weights: Weights of backbones.
+        table: The CSV file of results, which is added to.
+        threads: Threads to compute with.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    folders = Folders(sources.resolve(), data.resolve(), weights.resolve())
+    run_study(yaml.safe_load(study.read_text()), folders, table)
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main, as_positional=False)

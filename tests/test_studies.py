@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import yaml
+from PIL import Image
+
+from studies import certainty, run
+from studies.compose import Folders, compose, fits, metric_of, models, tasks
+from studies.data import IGNORE, lay_out
+from studies.run import Cell, Row, cells_of, read_rows, run_study
+
+FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
+STUDY = {
+    "seeds": [0, 1],
+    "tasks": ["eurosat", "flood_water"],
+    "models": ["mae12", "dinov2"],
+    "depths": [2, 12, 24],
+}
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_every_task_has_a_model_and_a_config(task: str) -> None:
+    fitting = [model for model in models() if fits(task, model)]
+    assert fitting
+    for model in fitting:
+        config = compose(task, model, FOLDERS, seed=3)
+        arguments = config["model"]["init_args"]["model_args"]
+        assert arguments["backbone"] == models()[model]["model_args"]["backbone"]
+        assert config["seed_everything"] == 3
+        assert "$" not in yaml.safe_dump(config)
+    assert metric_of(task).startswith("test/")
+
+
+def test_a_cut_changes_the_backbone_alone() -> None:
+    full = compose("flood_water", "mae12", FOLDERS)
+    cut = compose("flood_water", "mae12", FOLDERS, keep=4)
+    arguments = cut["model"]["init_args"]["model_args"]
+    assert arguments.pop("backbone_keep_blocks") == 4
+    arguments["backbone"] = arguments["backbone"].removeprefix("simpler_")
+    assert cut == full
+
+
+def test_outputs_that_are_images_need_no_reshaping() -> None:
+    necks = compose("eurosat", "dinov2", FOLDERS)["model"]["init_args"]["model_args"]["necks"]
+    assert [neck["name"] for neck in necks] == ["SelectIndices"]
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "message"),
+    [
+        ("nowhere", "mae12", "no task nowhere: there are dubai, eurosat"),
+        ("eurosat", "nothing", "no model nothing: there are mae12, "),
+        ("eurosat", "mae12", "mae12 does not read the bands of eurosat"),
+    ],
+)
+def test_what_does_not_exist(task: str, model: str, message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        compose(task, model, FOLDERS)
+
+
+def test_cells_of_a_study() -> None:
+    """Seed by seed; no model on other bands, none deeper than it is."""
+    cells = list(cells_of(STUDY))
+    assert cells[:4] == [
+        Cell("eurosat", "dinov2", 2, 0),
+        Cell("eurosat", "dinov2", 12, 0),
+        Cell("flood_water", "mae12", 2, 0),
+        Cell("flood_water", "mae12", 12, 0),
+    ]
+    assert [cell.seed for cell in cells] == [0] * 4 + [1] * 4
+
+
+def _row(cell: Cell, epochs: int | None) -> Row:
+    accuracy = cell.depth / 100 + cell.seed / 10
+    return Row(
+        cell.task, cell.model, cell.depth, cell.seed, "mIoU", accuracy, epochs or 7, 10, 1.5, 1
+    )
+
+
+def test_a_killed_study_ends_with_the_same_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Cell] = []
+
+    def cell_or_end(cell: Cell, folders: Folders, epochs: int | None) -> Row:
+        del folders
+        if len(ran) in (2, 5):
+            ran.append(cell)
+            raise KeyboardInterrupt
+        ran.append(cell)
+        return _row(cell, epochs)
+
+    monkeypatch.setattr(run, "run_cell", cell_or_end)
+    table = tmp_path / "new" / "table.csv"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_study(STUDY, FOLDERS, table)
+    rows = run_study(STUDY, FOLDERS, table)
+    assert rows == [_row(cell, None) for cell in cells_of(STUDY)] == read_rows(table)
+    assert len(ran) == len(rows) + 2
+    before = table.read_bytes()
+    run_study(STUDY, FOLDERS, table)
+    assert table.read_bytes() == before
+    assert len(ran) == len(rows) + 2
+
+
+def test_epochs_of_a_study_go_by_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "run_cell", lambda cell, _folders, epochs: _row(cell, epochs))
+    rows = run_study({**STUDY, "epochs": {"eurosat": 2}}, FOLDERS, tmp_path / "table.csv")
+    assert {(row.task, row.epochs) for row in rows} == {("eurosat", 2), ("flood_water", 7)}
+
+
+def test_flood_chips_are_laid_out(tmp_path: Path) -> None:
+    source = tmp_path / "sources" / "hls_flood"
+    for folder in ("images", "labels", "aux"):
+        (source / folder).mkdir(parents=True)
+    rows = [("000", "train", "0.5"), ("001", "test", ""), ("002", "val", "0.05")]
+    with (source / "index.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["chip", "split", "mndwi_gap"])
+        writer.writerows(rows)
+    for name, _, _ in rows:
+        _write(source / "images" / f"{name}.tif", np.full((6, 8, 8), 7, np.int16))
+        cover = np.full((2, 8, 8), 80, np.uint8)
+        cover[1, 0, 0] = 17
+        _write(source / "aux" / f"{name}.tif", cover)
+        Image.fromarray(np.ones((8, 8), np.uint8)).save(source / "labels" / f"{name}.png")
+    output = tmp_path / "data"
+    lay_out(tmp_path / "sources", output)
+    files = sorted(str(path.relative_to(output)) for path in output.rglob("*.tif"))
+    assert files == [
+        f"hls_flood/{split}/{kind}/{name}.tif"
+        for split, name in (("test", "001"), ("train", "000"))
+        for kind in ("images", "water", "worldcover")
+    ]
+    with rasterio.open(output / "hls_flood/train/worldcover/000.tif") as file:
+        cover = file.read(1)
+    assert cover[0, 0] == IGNORE
+    assert (np.delete(cover.ravel(), 0) == 7).all()
+    with pytest.raises(FileExistsError):
+        lay_out(tmp_path / "sources", output)
+
+
+def _write(path: Path, data: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
+    count, height, width = data.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=data.dtype
+    ) as file:
+        file.write(data)
+
+
+def test_certainty_of_layers_that_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight layers of which the last five are alike: every shuffle stops early, and is right."""
+    monkeypatch.setattr(certainty, "SHUFFLES", 5)
+    rng = torch.Generator().manual_seed(0)
+    layers = [torch.randn(512, 4, 6, generator=rng)]
+    for layer in range(1, 9):
+        step = 1.0 if layer < 4 else 0.01
+        layers.append(layers[-1] + step * torch.randn(512, 4, 6, generator=rng))
+    rows = list(certainty.study("task", "model", torch.stack(layers, dim=1)))
+    grouped = [row for row in rows if isinstance(row, certainty.Grouped)]
+    assert {row.tiles_per_group for row in grouped} == set(certainty.GROUP_SIZES)
+    for criterion in certainty.CHOOSES:
+        assert len({row.depth for row in grouped if row.criterion == criterion}) == 1
+    stops = [row for row in rows if isinstance(row, certainty.Stop)]
+    assert [(row.stopped, row.agree, row.mean_tiles) for row in stops] == [(5, 5, 128.0)] * 2
+    stated = [row for row in rows if isinstance(row, certainty.Stated)]
+    assert all(row.statements == row.right == 5 for row in stated)
+    assert {row.tiles for row in stated} == {128, 256}
