@@ -85,7 +85,11 @@ class Stated:
 
 @dataclass(frozen=True)
 class Grouped:
-    """One row of the table of group sizes: what all tiles choose."""
+    """One row of the table of group sizes: what all tiles choose.
+
+    Attributes:
+        confidence: As a plan would state it; None for too few groups.
+    """
 
     task: str
     model: str
@@ -93,7 +97,7 @@ class Grouped:
     tiles: int
     tiles_per_group: int
     depth: int
-    confidence: float
+    confidence: float | None
 
 
 def samples_of(task: str, model: str, folders: Folders) -> Tensor:
@@ -150,7 +154,7 @@ def study(task: str, model: str, samples: Tensor) -> Iterator[Stop | Stated | Gr
             depth, shares = depth_of(terms, criterion), assess(terms, criterion, 0).shares
             yield Grouped(
                 task, model, criterion, len(terms) * per_group, per_group, depth,
-                shares.get(depth, float("nan")),
+                shares.get(depth, 0.0) if shares else None,
             )  # fmt: skip
     most = min(MOST_TILES, len(samples) // size * size)
     shuffles = [
