@@ -35,11 +35,14 @@ def main(sections: list[str]) -> None:
         "versions": {name: version(name) for name in ("torch", "terratorch", "torchgeo", "timm")},
     }
     for section in sections:
-        results[section] = importlib.import_module(f"benchmarks.{section}").measure()
-        text = json.dumps(results, indent=1)
-        # After every section, since all of them take an hour.
-        write_files({file: text + "\n", FOLDER / "results.svg": draw(results)}, overwrite=True)
-        print(json.dumps({section: results[section]}, indent=1), flush=True)
+        found = importlib.import_module(f"benchmarks.{section}").measure()
+        results[section] = {}
+        # Written case by case, since all of them take an hour.
+        for name, value in found.items() if isinstance(found, dict) else found:
+            results[section][name] = value
+            print(f"{section} {name}: {json.dumps(value)}", flush=True)
+            text = json.dumps(results, indent=1) + "\n"
+            write_files({file: text, FOLDER / "results.svg": draw(results)}, overwrite=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,47 +20,30 @@ from terratorch_simpler.settings import Settings
 
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
 SIZE, BATCH = 224, 8
-RUNS, RUNS_OF_LARGE = 11, 5
 
 
-def measure() -> dict[str, Any]:
-    """Ratios of ``select``, plan included, to one forward pass.
+def measure() -> Iterator[tuple[str, dict[str, float]]]:
+    """Ratios of ``select``, plan included, to one forward pass; and of an epoch to ``select``.
 
-    All tiles are used (no early stop). Tiles of 224 x 224 px lie in memory for both; in the last
-    case both read the sample's chips from disk.
+    All tiles are used (no early stop). Tiles of 224 x 224 px lie in memory for both; in
+    ``sample_from_disk`` both read the sample's chips from disk.
     """
-    return {
-        **{
-            f"prithvi_tiny_512_tiles_{pooling}": _from_memory("prithvi_eo_v2_tiny_tl", 512, pooling)
-            for pooling in TILES_PER_GROUP
-        },
-        "prithvi_300m_32_tiles_tokens": _from_memory(
-            "prithvi_eo_v2_300", 32, "tokens", runs=RUNS_OF_LARGE
-        ),
-        "terramind_base_32_tiles_tokens": _from_memory(
-            "terramind_v1_base",
-            32,
-            "tokens",
-            bands=12,
-            runs=RUNS_OF_LARGE,
-            modalities=["S2L2A"],
-        ),
-        "sample_from_disk": _from_disk(),
-        "epoch_on_the_sample_over_select": _epoch_over_select(),
-    }
+    for pooling in TILES_PER_GROUP:
+        found = _from_memory("prithvi_eo_v2_tiny_tl", 512, pooling)
+        yield f"prithvi_tiny_512_tiles_{pooling}", found
+    yield "prithvi_300m_32_tiles_tokens", _from_memory("prithvi_eo_v2_300", 32, "tokens")
+    found = _from_memory("terramind_v1_base", 32, "tokens", bands=12, modalities=["S2L2A"])
+    yield "terramind_base_32_tiles_tokens", found
+    yield "sample_from_disk", _from_disk()
+    yield "epoch_on_the_sample_over_select", _epoch_over_select()
 
 
 def _from_memory(
-    name: str,
-    tiles: int,
-    pooling: Pooling,
-    bands: int = 6,
-    runs: int = RUNS,
-    **arguments: Any,
+    name: str, tiles: int, pooling: Pooling, bands: int = 6, **arguments: Any
 ) -> dict[str, float]:
     backbone = load_backbone(name, **arguments)
     batches = [torch.randn(BATCH, bands, SIZE, SIZE) for _ in range(tiles // BATCH)]
-    return _ratio(backbone, batches, pooling, runs)
+    return _ratio(backbone, batches, pooling)
 
 
 def _from_disk() -> dict[str, float]:
@@ -102,10 +85,10 @@ def _epoch_over_select() -> dict[str, float]:
                     enable_model_summary=False,
                 ).fit(cli.model, datamodule=cli.datamodule)
 
-        return ratio(epoch, selecting(task.backbone, task.datamodule, "tokens"), RUNS)
+        return ratio(epoch, selecting(task.backbone, task.datamodule, "tokens"))
 
 
-def _ratio(backbone: Backbone, tiles: Any, pooling: Pooling, runs: int = RUNS) -> dict[str, float]:
+def _ratio(backbone: Backbone, tiles: Any, pooling: Pooling) -> dict[str, float]:
     backbone.module.eval()
 
     @torch.inference_mode()
@@ -113,7 +96,7 @@ def _ratio(backbone: Backbone, tiles: Any, pooling: Pooling, runs: int = RUNS) -
         for batch in tiles:
             backbone.module(batch["image"] if isinstance(batch, dict) else batch)
 
-    return ratio(selecting(backbone, tiles, pooling), forward, runs)
+    return ratio(selecting(backbone, tiles, pooling), forward)
 
 
 def selecting(backbone: Backbone, tiles: Any, pooling: Pooling) -> Callable[[], object]:
