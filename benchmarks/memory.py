@@ -1,7 +1,8 @@
 """Peak memory of selection beyond that of a forward pass, against the number of tiles.
 
-Prithvi-EO-2 300M: 25 layers, 1024 wide. Each measurement runs in a process of its own,
-``python -m benchmarks.memory forward|select TILES``.
+Prithvi-EO-2 300M has 25 layers, 1024 wide; the tiny one, 13 layers of 192, allows many tiles. Each
+measurement runs in a process of its own, ``python -m benchmarks.memory BACKBONE forward|select
+TILES``.
 """
 
 from __future__ import annotations
@@ -9,35 +10,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from benchmarks.archive import peak_mb
 
-NAME, TILES, SIZE, BATCH = "prithvi_eo_v2_300", (64, 512, 4_096), 64, 8
+TILES = {"prithvi_eo_v2_tiny_tl": (64, 512, 4_096), "prithvi_eo_v2_300": (64, 512)}
+SIZE, BATCH = 64, 8
 
 
-def measure() -> dict[str, Any]:
-    """MB beyond the forward pass of as many tiles, by the number of tiles."""
-    peaks = {
-        (what, tiles): _in_process(what, tiles) for tiles in TILES for what in ("forward", "select")
-    }
-    return {
-        f"mb_beyond_forward_{tiles}_tiles": round(
-            peaks["select", tiles] - peaks["forward", tiles], 1
-        )
-        for tiles in TILES
-    } | {f"{what}_mb_{tiles}_tiles": round(peak) for (what, tiles), peak in peaks.items()}
+def measure() -> Iterator[tuple[str, dict[str, float]]]:
+    """Peak MB of both, and the difference, by backbone and number of tiles."""
+    for name, counts in TILES.items():
+        for tiles in counts:
+            forward, select = (_in_process(name, what, tiles) for what in ("forward", "select"))
+            peaks = {"forward_mb": forward, "select_mb": select, "beyond_mb": select - forward}
+            yield f"{name}_{tiles}_tiles", {what: round(mb, 1) for what, mb in peaks.items()}
 
 
-def _in_process(what: str, tiles: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.memory", what, str(tiles)]
+def _in_process(name: str, what: str, tiles: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.memory", name, what, str(tiles)]
     root = Path(__file__).resolve().parent.parent
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     return float(json.loads(output.splitlines()[-1]))
 
 
-def _measure(what: str, tiles: int) -> float:
+def _measure(name: str, what: str, tiles: int) -> float:
     import torch
     from torch.utils.data import DataLoader, Dataset
 
@@ -53,7 +51,7 @@ def _measure(what: str, tiles: int) -> float:
         def __getitem__(self, index: int) -> torch.Tensor:
             return torch.randn(6, SIZE, SIZE, generator=torch.Generator().manual_seed(index))
 
-    backbone = load_backbone(NAME)
+    backbone = load_backbone(name)
     backbone.module.eval()
     loader = DataLoader(Noise(), batch_size=BATCH)
     if what == "forward":
@@ -66,4 +64,4 @@ def _measure(what: str, tiles: int) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(_measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
