@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.figure import draw
+from benchmarks.figure import draw, ratios_in
 from terratorch_simpler.files import write_files
 
 FOLDER = Path(__file__).parent
@@ -41,8 +41,10 @@ def main(sections: list[str]) -> None:
         for name, value in found.items() if isinstance(found, dict) else found:
             results[section][name] = value
             print(f"{section} {name}: {json.dumps(value)}", flush=True)
-            text = json.dumps(results, indent=1) + "\n"
-            write_files({file: text, FOLDER / "results.svg": draw(results)}, overwrite=True)
+            files: dict[Path, str | bytes] = {file: json.dumps(results, indent=1) + "\n"}
+            if ratios_in(results):
+                files[FOLDER / "results.svg"] = draw(results)
+            write_files(files, overwrite=True)
 
 
 if __name__ == "__main__":
