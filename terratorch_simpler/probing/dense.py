@@ -1,0 +1,183 @@
+"""Probes of dense tasks: a ridge on the tokens of each layer, its predictions spread to pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from terratorch_simpler.probing.labels import Cells, Labels, cells_of
+from terratorch_simpler.probing.result import Scores
+from terratorch_simpler.probing.ridge import FOLDS, Fit, RidgeStream
+
+
+class CountedJaccard(MulticlassJaccardIndex):
+    """TerraTorch's mIoU, from counts of pixels instead of the pixels."""
+
+    confmat: Tensor
+
+    def update(self, confusion: Tensor, _: Any = None) -> None:  # type: ignore[override]
+        """Add pixels.
+
+        Args:
+            confusion: Number of pixels of each class, by what was predicted of them:
+                [classes, predicted classes].
+        """
+        self.confmat += confusion
+
+
+class DenseProbe:
+    """A closed-form ridge on the tokens of each layer.
+
+    The targets of a token are what the pixels under it sum up to, its weight their number: for
+    segmentation how many are of each class, for regression the sum of their values. What is
+    predicted for a token holds for all its pixels, so that sums over a token's pixels give the
+    metrics of all pixels exactly.
+
+    Args:
+        labels: What the labels are.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.stream: RidgeStream | None = None
+        self.fits: list[Fit] = []
+        self._counts = torch.zeros(0)
+        self._errors = torch.zeros(0)
+        self._learned = self._judged = torch.zeros(0)
+
+    def learn(self, features: Tensor, mask: Tensor, grid: tuple[int, int], first: int) -> None:
+        """Add training tiles.
+
+        Args:
+            features: [layers, tiles, cells, width].
+            mask: Labels of the tiles' pixels, [tiles, height, width].
+            grid: Rows and columns of cells.
+            first: Place of the first of these tiles among all, which says which are left out
+                together when the regularisation is chosen.
+        """
+        cells = cells_of(mask, grid, self.labels)
+        if self.stream is None:
+            layers, width = features.shape[0], features.shape[-1]
+            targets = cells.sums.shape[-1]
+            self.stream = RidgeStream(layers, width, targets, features.device)
+            self._learned = torch.zeros(targets + 2, dtype=torch.float64)
+        self._learned += _total(cells)
+        shifted = self.stream.features(features.flatten(1, 2)).unflatten(1, cells.pixels.shape)
+        fold = (first + torch.arange(len(mask))) % FOLDS
+        for number in fold.unique().tolist():
+            # Tokens without a label would be products with 0.
+            chosen = (fold == number)[:, None] & (cells.pixels > 0)
+            if chosen.any():
+                rows = shifted[:, chosen.to(shifted.device)]
+                values = (cells.pixels, cells.sums, cells.squares)
+                self.stream.add(number, rows, *(v[chosen].to(rows) for v in values))
+
+    def fit(self) -> None:
+        """Fit all layers.
+
+        Raises:
+            ValueError: If there is nothing to learn from.
+        """
+        pixels, sums, squares = self._learned[0], self._learned[1:-1], self._learned[-1]
+        if self.stream is None or pixels == 0:
+            raise ValueError(
+                "no pixel of the training tiles is labelled (all are ignore_index "
+                f"{self.labels.ignore_index}): check the labels, or use more tiles"
+            )
+        if self.labels.kind == "segmentation":
+            present = sums.nonzero().flatten().tolist()
+            if len(present) == 1:
+                raise ValueError(
+                    f"the training labels hold class {present[0]} only: there is nothing to tell "
+                    "apart, use more tiles"
+                )
+        elif _spread(pixels, sums, squares) <= 0:
+            raise ValueError(
+                f"the training labels are {float(sums[0] / pixels):g} everywhere: there is nothing "
+                "to learn"
+            )
+        self.fits = self.stream.fit()
+        layers, targets = len(self.fits), len(sums)
+        self._counts = torch.zeros(layers, targets, targets, dtype=torch.float64)
+        self._errors = torch.zeros(layers, dtype=torch.float64)
+        self._judged = torch.zeros_like(self._learned)
+
+    def judge(self, features: Tensor, mask: Tensor, grid: tuple[int, int]) -> None:
+        """Predict validation tiles and add up how far off it is; as :meth:`learn`."""
+        assert self.stream is not None
+        cells = cells_of(mask, grid, self.labels)
+        self._judged += _total(cells)
+        labelled = (cells.pixels > 0).flatten()
+        shifted = self.stream.features(features.flatten(1, 2)[:, labelled.to(features.device)])
+        weights = torch.stack([fit.weights for fit in self.fits])
+        predicted = (shifted @ weights.to(shifted)).double().cpu()
+        pixels, sums, squares = (
+            value.flatten(0, 1)[labelled] for value in (cells.pixels, cells.sums, cells.squares)
+        )
+        if self.labels.kind == "segmentation":
+            choice = torch.nn.functional.one_hot(predicted.argmax(-1), sums.shape[-1]).double()
+            self._counts += sums.T @ choice
+        else:
+            value = predicted[..., 0]
+            # The sum over a token's pixels of (y - value)^2.
+            self._errors += (squares - 2 * value * sums[:, 0] + pixels * value.square()).sum(-1)
+
+    def scores(self) -> tuple[Scores, list[str]]:
+        """Scores of all layers, and what to know before trusting them.
+
+        Raises:
+            ValueError: If no validation pixel is labelled, or all have one value.
+        """
+        pixels, sums, squares = self._judged[0], self._judged[1:-1], self._judged[-1]
+        if pixels == 0:
+            raise ValueError(
+                "no pixel of the validation tiles is labelled (all are ignore_index "
+                f"{self.labels.ignore_index}): check their labels"
+            )
+        penalties = [fit.penalty for fit in self.fits]
+        if self.labels.kind == "regression":
+            spread = _spread(pixels, sums, squares)
+            if spread <= 0:
+                raise ValueError(
+                    f"the validation labels are {float(sums[0] / pixels):g} everywhere: R2 is the "
+                    "share of their variance that is explained, and they have none"
+                )
+            r2 = (1 - self._errors / spread).tolist()
+            rmse = (self._errors / pixels).clamp_min(0).sqrt().tolist()
+            return Scores("R2", r2, {"RMSE": rmse}, penalties), []
+        accuracy = (self._counts.diagonal(dim1=1, dim2=2).sum(-1) / pixels).tolist()
+        others = {"pixel accuracy": accuracy}
+        miou = [self._miou(counts) for counts in self._counts]
+        unseen = ((sums > 0) & (self._learned[1:-1] == 0)).nonzero().flatten().tolist()
+        return Scores("mIoU", miou, others, penalties), unseen_classes(unseen)
+
+    def _miou(self, counts: Tensor) -> float:
+        metric = CountedJaccard(
+            counts.shape[-1], average="macro", ignore_index=self.labels.ignore_index
+        )
+        metric.update(counts.long())
+        return float(metric.compute())
+
+
+def unseen_classes(classes: list[int]) -> list[str]:
+    """What to say of classes that only the validation tiles hold."""
+    if not classes:
+        return []
+    return [
+        f"class {', '.join(map(str, classes))} is in the validation tiles but in no training tile, "
+        "and counts as missed at every depth: use more training tiles, or another split"
+    ]
+
+
+def _total(cells: Cells) -> Tensor:
+    parts = (cells.pixels.sum()[None], cells.sums.sum((0, 1)), cells.squares.sum()[None])
+    return torch.cat(parts)
+
+
+def _spread(pixels: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
+    """Sum of squared deviations from the mean; 0 where that is rounding."""
+    spread = squares - sums[0].square() / pixels
+    return torch.where(spread > 1e-12 * squares, spread, 0.0)

@@ -1,0 +1,188 @@
+"""Closed-form ridge regression for all layers at once, from sums that stream past.
+
+Ridge with weights w minimises ``sum_i w_i |y_i - x_i b - a|^2 / n + penalty |b|^2`` with
+``n = sum_i w_i`` over features x of mean 0 and standard deviation 1; the intercept a is free. With
+the weighted correlations R of the features and c of features and targets, ``b = (R + penalty)^-1 c``
+(Hastie, Tibshirani, Friedman 2009, The Elements of Statistical Learning, section 3.4.1). R and c
+follow from the sums of w x x', w x y' and w x, and so does the squared error on tiles that were left
+out. This is scikit-learn's ``Ridge(alpha=n * penalty)`` behind a ``StandardScaler``, both weighted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FOLDS = 4
+"""Parts of the training tiles: each is left out once to choose the penalty."""
+
+PENALTIES = tuple(10.0**power for power in range(-5, 3))
+"""Per observation: a penalty of 1 halves the weight of a feature that correlates with no other."""
+
+CONSTANT = 1e-6
+"""A feature whose variance is below this share of its mean square does not vary: it is rounding."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over weighted observations; a feature of 1 stands last, for the intercept. float64.
+
+    Attributes:
+        gram: Sum of w x x', [..., width + 1, width + 1].
+        cross: Sum of w x y', [..., width + 1, targets].
+        squares: Sum of w y'y, [...].
+    """
+
+    gram: Tensor
+    cross: Tensor
+    squares: Tensor
+
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(
+            self.gram - other.gram, self.cross - other.cross, self.squares - other.squares
+        )
+
+    def at(self, *index: int) -> Sums:
+        """Those of one layer, or of one layer and fold."""
+        return Sums(self.gram[index], self.cross[index], self.squares[index[1:]])
+
+    def error(self, weights: Tensor) -> float:
+        """Sum of squared errors of a fit on the observations of these sums.
+
+        Args:
+            weights: [width + 1, targets].
+        """
+        explained = (weights * self.cross).sum()
+        predicted = (weights * (self.gram @ weights)).sum()
+        return float(self.squares - 2 * explained + predicted)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The ridge of one layer.
+
+    Attributes:
+        weights: [width + 1, targets], the intercept last. float64.
+        penalty: The one chosen.
+    """
+
+    weights: Tensor
+    penalty: float
+
+
+class RidgeStream:
+    """Collects the sums of every layer and fold, in memory that does not grow with the tiles.
+
+    Args:
+        layers: Number of layers.
+        width: Features of a token.
+        targets: Number of targets.
+        device: Where the features are. Products are taken there, in float64 on the CPU and else in
+            float32, since most accelerators are slow or unable in float64.
+    """
+
+    def __init__(self, layers: int, width: int, targets: int, device: torch.device) -> None:
+        self.product = torch.float64 if device.type == "cpu" else torch.float32
+        # Apple's GPUs have no float64.
+        self.home = torch.device("cpu") if device.type == "mps" else device
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(*shape, dtype=torch.float64, device=self.home)
+
+        self._gram = zeros(layers, FOLDS, width + 1, width + 1)
+        self._cross = zeros(layers, FOLDS, width + 1, targets)
+        self._squares = zeros(FOLDS)
+        self._shift: Tensor | None = None
+
+    def features(self, features: Tensor) -> Tensor:
+        """Features as the fits take them: [layers, n, width] to [layers, n, width + 1].
+
+        The mean of the first ones is taken off, so that float32 keeps what varies.
+        """
+        if self._shift is None:
+            self._shift = features.mean(dim=1, keepdim=True)
+        shifted = (features - self._shift).to(self.product)
+        return torch.nn.functional.pad(shifted, (0, 1), value=1.0)
+
+    def add(self, fold: int, features: Tensor, weights: Tensor, sums: Tensor, squares: Tensor) -> None:
+        """Add observations.
+
+        Args:
+            fold: Which one they belong to.
+            features: [layers, n, width + 1], from :meth:`features`.
+            weights: Weight of each, [n]: the pixels of a token.
+            sums: Its weighted targets, [n, targets].
+            squares: Sum of the squared targets of its pixels, [n].
+        """
+        weighted = features * weights.to(features)[:, None]
+        gram = weighted.transpose(1, 2) @ features
+        cross = features.transpose(1, 2) @ sums.to(features)
+        self._gram[:, fold] += gram.to(self.home)
+        self._cross[:, fold] += cross.to(self.home)
+        self._squares[fold] += squares.sum().to(self.home)
+
+    def folds(self) -> Sums:
+        """The sums so far: [layers, folds, ...], the squares [folds]."""
+        return Sums(self._gram, self._cross, self._squares)
+
+    def fit(self) -> list[Fit]:
+        """The ridge of every layer, its penalty chosen by the squared error on folds left out.
+
+        Raises:
+            ValueError: If fewer than two folds hold labelled observations.
+        """
+        folds = self.folds()
+        used = [fold for fold in range(FOLDS) if folds.gram[0, fold, -1, -1] > 0]
+        if len(used) < 2:
+            raise ValueError(
+                "labelled pixels are in fewer than two parts of the training tiles, too few to "
+                "choose a regularisation: give more labelled tiles"
+            )
+        return [
+            fit_layer([folds.at(layer, fold) for fold in used])
+            for layer in range(len(self._gram))
+        ]
+
+
+def fit_layer(folds: list[Sums]) -> Fit:
+    """The ridge of one layer.
+
+    Args:
+        folds: Its sums on each part of the tiles, none of them empty.
+    """
+    total = Sums(
+        torch.stack([fold.gram for fold in folds]).sum(0),
+        torch.stack([fold.cross for fold in folds]).sum(0),
+        torch.stack([fold.squares for fold in folds]).sum(0),
+    )
+    errors = dict.fromkeys(PENALTIES, 0.0)
+    for held_out in folds:
+        for penalty, weights in solve(total - held_out, PENALTIES).items():
+            errors[penalty] += held_out.error(weights)
+    # Of equal ones the strongest, as where no feature helps.
+    chosen = min(reversed(PENALTIES), key=lambda penalty: errors[penalty])
+    return Fit(solve(total, (chosen,))[chosen], chosen)
+
+
+def solve(sums: Sums, penalties: tuple[float, ...]) -> dict[float, Tensor]:
+    """Weights of the ridge for each penalty: [width + 1, targets], the intercept last."""
+    n = sums.gram[-1, -1]
+    mean, target_mean = sums.gram[-1, :-1] / n, sums.cross[-1] / n
+    second = sums.gram[:-1, :-1] / n
+    covariance = second - torch.outer(mean, mean)
+    variance, square = covariance.diagonal(), second.diagonal()
+    varies = variance > CONSTANT * square
+    # As scikit-learn: what does not vary is not scaled, and gets no weight.
+    scale = torch.where(varies, variance.clamp_min(0).sqrt(), torch.inf)
+    correlation = covariance / torch.outer(scale, scale)
+    cross = (sums.cross[:-1] / n - torch.outer(mean, target_mean)) / scale[:, None]
+    eye = torch.eye(len(scale), dtype=sums.gram.dtype, device=sums.gram.device)
+    found = {}
+    for penalty in penalties:
+        root = torch.linalg.cholesky(correlation + penalty * eye)
+        weights = torch.cholesky_solve(cross, root) / scale[:, None]
+        intercept = target_mean - mean @ weights
+        found[penalty] = torch.cat([weights, intercept[None]])
+    return found
