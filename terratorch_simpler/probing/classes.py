@@ -19,7 +19,8 @@ class ClassProbe:
     """scikit-learn's ``RidgeClassifierCV`` on standardised features of each layer.
 
     The regularisation is chosen by leaving out one training tile at a time, which a ridge does in
-    closed form. The features of all tiles are kept: [layers, tiles, width] of 4 bytes.
+    closed form: the one with the best accuracy, or with the least squared error where a tile can
+    have several classes. The features of all tiles are kept: [layers, tiles, width] of 4 bytes.
 
     Args:
         labels: What the labels are.
@@ -121,7 +122,8 @@ def _fit(x: Array, y: NDArray[np.int64]) -> tuple[object, float]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    ridge = RidgeClassifierCV(alphas=[len(x) * penalty for penalty in PENALTIES])
+    alphas = [len(x) * penalty for penalty in PENALTIES]
+    ridge = RidgeClassifierCV(alphas, scoring="accuracy" if y.ndim == 1 else None)
     model = make_pipeline(StandardScaler(), ridge).fit(x.astype(np.float64), y)
     return model, float(ridge.alpha_ / len(x))
 

@@ -99,7 +99,7 @@ class DenseProbe:
                 f"the training labels are {float(sums[0] / pixels):g} everywhere: there is nothing "
                 "to learn"
             )
-        self.fits = self.stream.fit()
+        self.fits = self.stream.fit(classes=self.labels.kind == "segmentation")
         layers, targets = len(self.fits), len(sums)
         self._counts = torch.zeros(layers, targets, targets, dtype=torch.float64)
         self._errors = torch.zeros(layers, dtype=torch.float64)

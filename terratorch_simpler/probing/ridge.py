@@ -4,8 +4,8 @@ Ridge with weights w minimises ``sum_i w_i |y_i - x_i b - a|^2 / n + penalty |b|
 ``n = sum_i w_i`` over features x of mean 0 and standard deviation 1; the intercept a is free. With
 the weighted correlations R of the features and c of features and targets, ``b = (R + penalty)^-1 c``
 (Hastie, Tibshirani, Friedman 2009, The Elements of Statistical Learning, section 3.4.1). R and c
-follow from the sums of w x x', w x y' and w x, and so does the squared error on tiles that were left
-out. This is scikit-learn's ``Ridge(alpha=n * penalty)`` behind a ``StandardScaler``, both weighted.
+follow from the sums of w x x', w x y' and w x, and so does the error on tiles that were left out.
+This is scikit-learn's ``Ridge(alpha=n * penalty)`` behind a ``StandardScaler``, both weighted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 FOLDS = 4
 """Parts of the training tiles: each is left out once to choose the penalty."""
 
-PENALTIES = tuple(10.0**power for power in range(-5, 3))
+PENALTIES = tuple(10.0 ** (power / 2) for power in range(-10, 5))
 """Per observation: a penalty of 1 halves the weight of a feature that correlates with no other."""
 
 CONSTANT = 1e-6
@@ -48,15 +48,24 @@ class Sums:
         """Those of one layer, or of one layer and fold."""
         return Sums(self.gram[index], self.cross[index], self.squares[index[1:]])
 
-    def error(self, weights: Tensor) -> float:
-        """Sum of squared errors of a fit on the observations of these sums.
+    def products(self, weights: Tensor, centred: bool) -> Tensor:
+        """Products of targets y and predictions p on the observations of these sums.
 
         Args:
-            weights: [width + 1, targets].
+            weights: Of a fit, [width + 1, targets].
+            centred: Take the means of y and p over these observations off first.
+
+        Returns:
+            Sums of w y'y, w y'p and w p'p, [3].
         """
-        explained = (weights * self.cross).sum()
-        predicted = (weights * (self.gram @ weights)).sum()
-        return float(self.squares - 2 * explained + predicted)
+        n, product = self.gram[-1, -1], self.gram @ weights
+        found = torch.stack(
+            [self.squares, (weights * self.cross).sum(), (weights * product).sum()]
+        )
+        if centred:
+            y, p = self.cross[-1], product[-1]
+            found = found - torch.stack([y @ y, y @ p, p @ p]) / n
+        return found
 
 
 @dataclass(frozen=True)
@@ -127,8 +136,11 @@ class RidgeStream:
         """The sums so far: [layers, folds, ...], the squares [folds]."""
         return Sums(self._gram, self._cross, self._squares)
 
-    def fit(self) -> list[Fit]:
-        """The ridge of every layer, its penalty chosen by the squared error on folds left out.
+    def fit(self, classes: bool) -> list[Fit]:
+        """The ridge of every layer, its penalty chosen on folds left out.
+
+        Args:
+            classes: Whether the targets are classes; see :func:`fit_layer`.
 
         Raises:
             ValueError: If fewer than two folds hold labelled observations.
@@ -141,28 +153,40 @@ class RidgeStream:
                 "choose a regularisation: give more labelled tiles"
             )
         return [
-            fit_layer([folds.at(layer, fold) for fold in used])
+            fit_layer([folds.at(layer, fold) for fold in used], classes)
             for layer in range(len(self._gram))
         ]
 
 
-def fit_layer(folds: list[Sums]) -> Fit:
+def fit_layer(folds: list[Sums], classes: bool) -> Fit:
     """The ridge of one layer.
+
+    For numbers, the penalty with the smallest squared error on the folds left out is chosen. Which
+    class has the largest prediction does not change with the scale of the predictions, but the
+    squared error does: where it is large it asks for predictions near the mean, and for penalties
+    at which rare classes are lost. For classes, the penalty with the largest correlation of
+    predictions and targets is chosen instead, which does not see the scale.
 
     Args:
         folds: Its sums on each part of the tiles, none of them empty.
+        classes: Whether the targets are classes.
     """
     total = Sums(
         torch.stack([fold.gram for fold in folds]).sum(0),
         torch.stack([fold.cross for fold in folds]).sum(0),
         torch.stack([fold.squares for fold in folds]).sum(0),
     )
-    errors = dict.fromkeys(PENALTIES, 0.0)
+    products = {penalty: torch.zeros(3, dtype=torch.float64) for penalty in PENALTIES}
     for held_out in folds:
         for penalty, weights in solve(total - held_out, PENALTIES).items():
-            errors[penalty] += held_out.error(weights)
+            products[penalty] += held_out.products(weights, centred=classes).cpu()
+
+    def loss(penalty: float) -> float:
+        yy, yp, pp = products[penalty].tolist()
+        return -yp / (yy * pp) ** 0.5 if classes and yy * pp > 0 else yy - 2 * yp + pp
+
     # Of equal ones the strongest, as where no feature helps.
-    chosen = min(reversed(PENALTIES), key=lambda penalty: errors[penalty])
+    chosen = min(reversed(PENALTIES), key=loss)
     return Fit(solve(total, (chosen,))[chosen], chosen)
 
 
