@@ -249,9 +249,7 @@ class Source:
     chips: GeoTiffTiles | None = None
 
 
-def open_source(
-    tiles: Any, samples: int | None, seed: int, split: Split = "training"
-) -> Source:
+def open_source(tiles: Any, samples: int | None, seed: int, split: Split = "training") -> Source:
     """Turn anything that :func:`terratorch_simpler.select` takes as tiles into a source.
 
     Args:

@@ -101,7 +101,9 @@ class ClassProbe:
                 f"training tiles have {train.shape[1]} labels, validation tiles {val.shape[1]}"
             )
         if several and not val.any():
-            raise ValueError("no validation tile has any of the labels: average precision needs one")
+            raise ValueError(
+                "no validation tile has any of the labels: average precision needs one"
+            )
         score = _multilabel if several else _single
         found: list[tuple[float, float, float]] = []
         for layer in range(len(self._train[0][0])):

@@ -39,9 +39,7 @@ class Labels:
         if self.kind not in get_args(Kind):
             raise ValueError(f"task must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         if self.kind == "segmentation" and (self.num_classes is None or self.num_classes < 2):
-            raise ValueError(
-                f"segmentation needs num_classes, at least 2: got {self.num_classes}"
-            )
+            raise ValueError(f"segmentation needs num_classes, at least 2: got {self.num_classes}")
 
     @property
     def is_dense(self) -> bool:

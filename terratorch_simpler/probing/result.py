@@ -62,7 +62,9 @@ class Probe:
         columns = {self.metric: self.scores, **self.others, "penalties": self.penalties}
         for name, values in columns.items():
             if len(layers) < 2 or sorted(values) != layers:
-                raise ValueError(f"a probe needs {name} of layers 0 to the last, got {list(values)}")
+                raise ValueError(
+                    f"a probe needs {name} of layers 0 to the last, got {list(values)}"
+                )
             if not all(math.isfinite(value) for value in values.values()):
                 raise ValueError(f"the probe's {name} must be finite, got {values}")
         if self.chosen is not None and not 1 <= self.chosen <= self.depth:
@@ -119,5 +121,10 @@ class Probe:
 
     def to_json(self) -> str:
         """All of it as indented JSON, with what follows from the scores."""
-        follows = {"depth": self.depth, "best": self.best, "share": SHARE, "reached": self.reaches()}
+        follows = {
+            "depth": self.depth,
+            "best": self.best,
+            "share": SHARE,
+            "reached": self.reaches(),
+        }
         return json.dumps(asdict(self) | follows, indent=1) + "\n"

@@ -40,9 +40,7 @@ class Sums:
     squares: Tensor
 
     def __sub__(self, other: Sums) -> Sums:
-        return Sums(
-            self.gram - other.gram, self.cross - other.cross, self.squares - other.squares
-        )
+        return Sums(self.gram - other.gram, self.cross - other.cross, self.squares - other.squares)
 
     def at(self, *index: int) -> Sums:
         """Those of one layer, or of one layer and fold."""
@@ -59,9 +57,7 @@ class Sums:
             Sums of w y'y, w y'p and w p'p, [3].
         """
         n, product = self.gram[-1, -1], self.gram @ weights
-        found = torch.stack(
-            [self.squares, (weights * self.cross).sum(), (weights * product).sum()]
-        )
+        found = torch.stack([self.squares, (weights * self.cross).sum(), (weights * product).sum()])
         if centred:
             y, p = self.cross[-1], product[-1]
             found = found - torch.stack([y @ y, y @ p, p @ p]) / n
@@ -115,7 +111,9 @@ class RidgeStream:
         shifted = (features - self._shift).to(self.product)
         return torch.nn.functional.pad(shifted, (0, 1), value=1.0)
 
-    def add(self, fold: int, features: Tensor, weights: Tensor, sums: Tensor, squares: Tensor) -> None:
+    def add(
+        self, fold: int, features: Tensor, weights: Tensor, sums: Tensor, squares: Tensor
+    ) -> None:
         """Add observations.
 
         Args:
