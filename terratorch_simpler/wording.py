@@ -69,8 +69,8 @@ def probe_sentence(probe: Probe) -> str:
         )
     else:
         said = (
-            f"{SHARE:.0%} of the full depth's {probe.metric} is reached at depth {reached}; best at "
-            f"{best}"
+            f"{SHARE:.0%} of the full depth's {probe.metric} is reached at depth {reached}; "
+            f"best at {best}"
         )
     if probe.chosen is None:
         return f"{said[0].upper()}{said[1:]}."
@@ -82,14 +82,10 @@ def probe_sentence(probe: Probe) -> str:
 def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
     """Rows of a table: layer, score, share of the full depth's, other metrics, what it is."""
     rows = []
+    marks = {"chosen": probe.chosen, f"{SHARE:.0%} reached": probe.reaches(), "best": probe.best}
     for layer, score in probe.scores.items():
         share = probe.share(layer)
         others = [f"{values[layer]:.3f}" for values in probe.others.values()]
-        marks = {
-            "chosen": probe.chosen,
-            f"{SHARE:.0%} reached": probe.reaches(),
-            "best": probe.best,
-        }
         note = ", ".join(mark for mark, depth in marks.items() if depth == layer)
         portion = "-" if share is None else f"{share:.1%}"
         rows.append((str(layer), f"{score:.3f}", portion, *others, note))

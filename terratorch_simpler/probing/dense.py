@@ -18,7 +18,7 @@ class CountedJaccard(MulticlassJaccardIndex):
 
     confmat: Tensor
 
-    def update(self, confusion: Tensor, _: Any = None) -> None:  # type: ignore[override]
+    def update(self, confusion: Tensor, _: Any = None) -> None:
         """Add pixels.
 
         Args:
@@ -65,9 +65,10 @@ class DenseProbe:
             self.stream = RidgeStream(layers, width, targets, features.device)
             self._learned = torch.zeros(targets + 2, dtype=torch.float64)
         self._learned += _total(cells)
-        shifted = self.stream.features(features.flatten(1, 2)).unflatten(1, cells.pixels.shape)
+        shifted = self.stream.features(features.flatten(1, 2))
+        shifted = shifted.reshape(len(shifted), *cells.pixels.shape, -1)
         fold = (first + torch.arange(len(mask))) % FOLDS
-        for number in fold.unique().tolist():
+        for number in range(FOLDS):
             # Tokens without a label would be products with 0.
             chosen = (fold == number)[:, None] & (cells.pixels > 0)
             if chosen.any():

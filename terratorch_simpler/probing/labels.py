@@ -149,7 +149,7 @@ def cells_of(mask: Tensor, grid: tuple[int, int], labels: Labels) -> Cells:
             f"labels of {height} x {width} px cannot be cut into the {rows} x {columns} tokens of "
             "their tile: make the sides of the tiles a multiple of the backbone's patch"
         )
-    by_cell = mask.unflatten(1, (rows, -1)).unflatten(3, (columns, -1))
+    by_cell = mask.reshape(len(mask), rows, height // rows, columns, width // columns)
     values = by_cell.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
     valid = values != labels.ignore_index if labels.ignore_index is not None else values == values
     if labels.kind == "regression":

@@ -40,7 +40,6 @@ class ProbeLoop(LightningModule):
         self.reader = FeatureReader(backbone, labels.is_dense, seed)
         self.heads = DenseProbe(labels) if labels.is_dense else ClassProbe(labels)
         self.samples, self.learning, self.tiles = samples, True, 0
-        self._shape: tuple[int, ...] | None = None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add one batch of tiles.
@@ -87,10 +86,7 @@ class ProbeLoop(LightningModule):
             raise ValueError(
                 f"{self.backbone.label} gives NaN or infinity on these tiles: check its weights"
             )
-        shape = features.shape[0], features.shape[-1]
-        assert self._shape in (None, shape)
-        self._shape = shape
-        return features.unflatten(1, (count, -1)).mean(dim=2)
+        return features.reshape(len(features), count, -1, *features.shape[2:]).mean(dim=2)
 
 
 def run_pass(loop: ProbeLoop, source: Source, accelerator: str, progress: bool) -> int:

@@ -121,10 +121,5 @@ class Probe:
 
     def to_json(self) -> str:
         """All of it as indented JSON, with what follows from the scores."""
-        follows = {
-            "depth": self.depth,
-            "best": self.best,
-            "share": SHARE,
-            "reached": self.reaches(),
-        }
-        return json.dumps(asdict(self) | follows, indent=1) + "\n"
+        reached = {"best": self.best, "share": SHARE, "reached": self.reaches()}
+        return json.dumps(asdict(self) | {"depth": self.depth} | reached, indent=1) + "\n"

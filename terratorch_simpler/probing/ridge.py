@@ -2,9 +2,10 @@
 
 Ridge with weights w minimises ``sum_i w_i |y_i - x_i b - a|^2 / n + penalty |b|^2`` with
 ``n = sum_i w_i`` over features x of mean 0 and standard deviation 1; the intercept a is free. With
-the weighted correlations R of the features and c of features and targets, ``b = (R + penalty)^-1 c``
-(Hastie, Tibshirani, Friedman 2009, The Elements of Statistical Learning, section 3.4.1). R and c
-follow from the sums of w x x', w x y' and w x, and so does the error on tiles that were left out.
+the weighted correlations R of the features and the covariances c of features and targets,
+``b = (R + penalty)^-1 c`` (Hastie, Tibshirani, Friedman 2009, The Elements of Statistical Learning,
+section 3.4.1). R and c follow from the sums of w x x', w x y' and w x, and so does the error on
+tiles that were left out.
 This is scikit-learn's ``Ridge(alpha=n * penalty)`` behind a ``StandardScaler``, both weighted.
 """
 
@@ -181,7 +182,10 @@ def fit_layer(folds: list[Sums], classes: bool) -> Fit:
 
     def loss(penalty: float) -> float:
         yy, yp, pp = products[penalty].tolist()
-        return -yp / (yy * pp) ** 0.5 if classes and yy * pp > 0 else yy - 2 * yp + pp
+        if classes:
+            # Without any spread of predictions there is no correlation.
+            return float(-yp / max(yy * pp, 1e-300) ** 0.5)
+        return float(yy - 2 * yp + pp)
 
     # Of equal ones the strongest, as where no feature helps.
     chosen = min(reversed(PENALTIES), key=loss)

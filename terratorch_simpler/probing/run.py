@@ -137,7 +137,7 @@ def run_probe(
 
 
 def beside(found: Probe, plan: PruningPlan) -> Probe:
-    """A probe with the depth that a plan chose, where it keeps the first blocks as the probe does."""
+    """A probe with the depth that a plan chose, if it keeps the first blocks as the probe does."""
     return replace(found, chosen=plan.depth if isinstance(plan.spec, int) else None)
 
 

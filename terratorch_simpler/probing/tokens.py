@@ -46,7 +46,7 @@ class FeatureReader(LayerReader):
             self.grid = self._grid(tokens.shape[1])
         rows, columns = self.grid
         # The tokens of one frame or modality follow those of the one before.
-        return tokens.unflatten(1, (-1, rows * columns)).mean(dim=1)
+        return tokens.reshape(len(tokens), -1, rows * columns, tokens.shape[-1]).mean(dim=1)
 
     def _grid(self, count: int) -> tuple[int, int]:
         """Rows and columns of tokens, from the size of the images and of a patch.
