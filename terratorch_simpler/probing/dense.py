@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -65,16 +66,19 @@ class DenseProbe:
             self.stream = RidgeStream(layers, width, targets, features.device)
             self._learned = torch.zeros(targets + 2, dtype=torch.float64)
         self._learned += _total(cells)
-        shifted = self.stream.features(features.flatten(1, 2))
-        shifted = shifted.reshape(len(shifted), *cells.pixels.shape, -1)
+        # Tokens without a label would be products with 0.
+        labelled = (cells.pixels > 0).flatten()
+        if not labelled.any():
+            return
+        rows = self.stream.features(features.flatten(1, 2)[:, labelled.to(features.device)])
+        pixels, sums, squares = _chosen(cells, labelled)
         fold = (first + torch.arange(len(mask))) % FOLDS
+        fold = fold[:, None].expand_as(cells.pixels).flatten()[labelled]
         for number in range(FOLDS):
-            # Tokens without a label would be products with 0.
-            chosen = (fold == number)[:, None] & (cells.pixels > 0)
-            if chosen.any():
-                rows = shifted[:, chosen.to(shifted.device)]
-                values = (cells.pixels, cells.sums, cells.squares)
-                self.stream.add(number, rows, *(v[chosen].to(rows) for v in values))
+            own = fold == number
+            if own.any():
+                values = (value[own].to(rows) for value in (pixels, sums, squares))
+                self.stream.add(number, rows[:, own.to(rows.device)], *values)
 
     def fit(self) -> None:
         """Fit all layers.
@@ -112,12 +116,12 @@ class DenseProbe:
         cells = cells_of(mask, grid, self.labels)
         self._judged += _total(cells)
         labelled = (cells.pixels > 0).flatten()
+        if not labelled.any():
+            return
         shifted = self.stream.features(features.flatten(1, 2)[:, labelled.to(features.device)])
         weights = torch.stack([fit.weights for fit in self.fits])
         predicted = (shifted @ weights.to(shifted)).double().cpu()
-        pixels, sums, squares = (
-            value.flatten(0, 1)[labelled] for value in (cells.pixels, cells.sums, cells.squares)
-        )
+        pixels, sums, squares = _chosen(cells, labelled)
         if self.labels.kind == "segmentation":
             choice = torch.nn.functional.one_hot(predicted.argmax(-1), sums.shape[-1]).double()
             self._counts += sums.T @ choice
@@ -171,6 +175,12 @@ def unseen_classes(classes: list[int]) -> list[str]:
         f"class {', '.join(map(str, classes))} is in the validation tiles but in no training tile, "
         "and counts as missed at every depth: use more training tiles, or another split"
     ]
+
+
+def _chosen(cells: Cells, labelled: Tensor) -> Iterator[Tensor]:
+    """Pixels, sums and squares of the cells that are labelled, [n, ...]."""
+    for value in (cells.pixels, cells.sums, cells.squares):
+        yield value.flatten(0, 1)[labelled]
 
 
 def _total(cells: Cells) -> Tensor:
