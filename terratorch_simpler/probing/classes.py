@@ -58,7 +58,7 @@ class ClassProbe:
                     "each class"
                 )
             return features, labels
-        kept = labels != self.labels.ignore_index
+        kept = self.labels.counts(labels)
         wrong = labels[kept & ((labels < 0) | (labels >= (self.labels.num_classes or torch.inf)))]
         if len(wrong):
             raise ValueError(
@@ -119,13 +119,13 @@ class ClassProbe:
         return Scores(names[0], main, {names[1]: other}, penalties), unseen_classes(absent)
 
 
-def _fit(x: Array, y: NDArray[np.int64]) -> tuple[object, float]:
+def _fit(x: Array, y: NDArray[np.int64], scoring: str | None) -> tuple[object, float]:
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     alphas = [len(x) * penalty for penalty in PENALTIES]
-    ridge = RidgeClassifierCV(alphas, scoring="accuracy" if y.ndim == 1 else None)
+    ridge = RidgeClassifierCV(alphas, scoring=scoring)
     model = make_pipeline(StandardScaler(), ridge).fit(x.astype(np.float64), y)
     return model, float(ridge.alpha_ / len(x))
 
@@ -136,7 +136,7 @@ def _single(
     """Accuracy, macro F1 and the penalty of one layer."""
     from sklearn.metrics import accuracy_score, f1_score
 
-    model, penalty = _fit(x, y)
+    model, penalty = _fit(x, y, "accuracy")
     predicted = model.predict(z.astype(np.float64))  # type: ignore[attr-defined]
     f1 = f1_score(truth, predicted, average="macro", zero_division=0)
     return float(accuracy_score(truth, predicted)), float(f1), penalty
@@ -151,7 +151,7 @@ def _multilabel(
     """
     from sklearn.metrics import average_precision_score, f1_score
 
-    model, penalty = _fit(x, y)
+    model, penalty = _fit(x, y.ravel() if y.shape[1] == 1 else y, None)
     decided = model.decision_function(z.astype(np.float64))  # type: ignore[attr-defined]
     decided = decided.reshape(truth.shape)
     there = truth.any(0)

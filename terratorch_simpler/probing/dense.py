@@ -45,6 +45,7 @@ class DenseProbe:
         self.labels = labels
         self.stream: RidgeStream | None = None
         self.fits: list[Fit] = []
+        self._origin: float | None = None
         self._counts = torch.zeros(0)
         self._errors = torch.zeros(0)
         self._learned = self._judged = torch.zeros(0)
@@ -59,7 +60,7 @@ class DenseProbe:
             first: Place of the first of these tiles among all, which says which are left out
                 together when the regularisation is chosen.
         """
-        cells = cells_of(mask, grid, self.labels)
+        cells = self._cells(mask, grid)
         if self.stream is None:
             layers, width = features.shape[0], features.shape[-1]
             targets = cells.sums.shape[-1]
@@ -77,8 +78,20 @@ class DenseProbe:
         for number in range(FOLDS):
             own = fold == number
             if own.any():
-                values = (value[own].to(rows) for value in (pixels, sums, squares))
+                values = (value[own] for value in (pixels, sums, squares))
                 self.stream.add(number, rows[:, own.to(rows.device)], *values)
+
+    def _cells(self, mask: Tensor, grid: tuple[int, int]) -> Cells:
+        """Labels by token. Numbers are taken from the mean of the first ones.
+
+        So that float32 keeps what varies of elevations or temperatures; no metric changes.
+        """
+        cells = cells_of(mask, grid, self.labels)
+        if self.labels.kind == "segmentation":
+            return cells
+        if self._origin is None and cells.pixels.any():
+            self._origin = float(cells.sums.sum() / cells.pixels.sum())
+        return cells.less(self._origin or 0.0)
 
     def fit(self) -> None:
         """Fit all layers.
@@ -99,10 +112,10 @@ class DenseProbe:
                     f"the training labels hold class {present[0]} only: there is nothing to tell "
                     "apart, use more tiles"
                 )
-        elif _spread(pixels, sums, squares) <= 0:
+        elif self._spread(pixels, sums, squares) <= 0:
             raise ValueError(
-                f"the training labels are {float(sums[0] / pixels):g} everywhere: there is nothing "
-                "to learn"
+                f"the training labels are {self._mean(sums, pixels):g} everywhere: there is "
+                "nothing to learn"
             )
         self.fits = self.stream.fit(classes=self.labels.kind == "segmentation")
         layers, targets = len(self.fits), len(sums)
@@ -113,7 +126,7 @@ class DenseProbe:
     def judge(self, features: Tensor, mask: Tensor, grid: tuple[int, int]) -> None:
         """Predict validation tiles and add up how far off it is; as :meth:`learn`."""
         assert self.stream is not None
-        cells = cells_of(mask, grid, self.labels)
+        cells = self._cells(mask, grid)
         self._judged += _total(cells)
         labelled = (cells.pixels > 0).flatten()
         if not labelled.any():
@@ -144,10 +157,10 @@ class DenseProbe:
             )
         penalties = [fit.penalty for fit in self.fits]
         if self.labels.kind == "regression":
-            spread = _spread(pixels, sums, squares)
+            spread = self._spread(pixels, sums, squares)
             if spread <= 0:
                 raise ValueError(
-                    f"the validation labels are {float(sums[0] / pixels):g} everywhere: R2 is the "
+                    f"the validation labels are {self._mean(sums, pixels):g} everywhere: R2 is the "
                     "share of their variance that is explained, and they have none"
                 )
             r2 = (1 - self._errors / spread).tolist()
@@ -158,6 +171,15 @@ class DenseProbe:
         miou = [self._miou(counts) for counts in self._counts]
         unseen = ((sums > 0) & (self._learned[1:-1] == 0)).nonzero().flatten().tolist()
         return Scores("mIoU", miou, others, penalties), unseen_classes(unseen)
+
+    def _mean(self, sums: Tensor, pixels: Tensor) -> float:
+        return float(sums[0] / pixels) + (self._origin or 0.0)
+
+    def _spread(self, pixels: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
+        """Sum of squared deviations from the mean; 0 where that is rounding."""
+        spread = squares - sums[0].square() / pixels
+        size = squares + pixels * (self._origin or 0.0) ** 2
+        return torch.where(spread > 1e-12 * size, spread, 0.0)
 
     def _miou(self, counts: Tensor) -> float:
         metric = CountedJaccard(
@@ -186,9 +208,3 @@ def _chosen(cells: Cells, labelled: Tensor) -> Iterator[Tensor]:
 def _total(cells: Cells) -> Tensor:
     parts = (cells.pixels.sum()[None], cells.sums.sum((0, 1)), cells.squares.sum()[None])
     return torch.cat(parts)
-
-
-def _spread(pixels: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
-    """Sum of squared deviations from the mean; 0 where that is rounding."""
-    spread = squares - sums[0].square() / pixels
-    return torch.where(spread > 1e-12 * squares, spread, 0.0)

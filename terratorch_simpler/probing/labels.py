@@ -51,6 +51,11 @@ class Labels:
         """Where a batch holds them, in TerraTorch's words."""
         return "mask" if self.is_dense else "label"
 
+    def counts(self, values: Tensor) -> Tensor:
+        """Which of these labels count: not the one to ignore, and no NaN."""
+        valid = ~values.isnan()
+        return valid if self.ignore_index is None else valid & (values != self.ignore_index)
+
     def of(self, batch: Any, tiles: int) -> Tensor:
         """The labels of a batch.
 
@@ -131,6 +136,12 @@ class Cells:
     sums: Tensor
     squares: Tensor
 
+    def less(self, value: float) -> Cells:
+        """The same of labels that are less by a value; for one target."""
+        sums = self.sums - value * self.pixels[..., None]
+        squares = self.squares - 2 * value * self.sums[..., 0] + value**2 * self.pixels
+        return Cells(self.pixels, sums, squares)
+
 
 def cells_of(mask: Tensor, grid: tuple[int, int], labels: Labels) -> Cells:
     """Sum the labels of a batch over the cells of the token grid.
@@ -151,10 +162,9 @@ def cells_of(mask: Tensor, grid: tuple[int, int], labels: Labels) -> Cells:
         )
     by_cell = mask.reshape(len(mask), rows, height // rows, columns, width // columns)
     values = by_cell.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
-    valid = values != labels.ignore_index if labels.ignore_index is not None else values == values
+    # TerraTorch's metrics leave NaN out as well.
+    valid = labels.counts(values)
     if labels.kind == "regression":
-        # TerraTorch's metrics leave NaN out as well.
-        valid &= ~values.isnan()
         values = torch.where(valid, values, 0.0)
         if not values.isfinite().all():
             raise ValueError(

@@ -19,6 +19,7 @@ from terratorch_simpler.probing.loop import ProbeLoop, run_pass
 from terratorch_simpler.probing.result import Probe, Scores
 from terratorch_simpler.sources import Source, open_source
 from terratorch_simpler.tiles import MIN_TILES, GeoTiffTiles
+from terratorch_simpler.wording import describe
 
 
 class ProbeWarning(UserWarning):
@@ -138,7 +139,15 @@ def run_probe(
 
 def beside(found: Probe, plan: PruningPlan) -> Probe:
     """A probe with the depth that a plan chose, if it keeps the first blocks as the probe does."""
-    return replace(found, chosen=plan.depth if isinstance(plan.spec, int) else None)
+    if isinstance(plan.spec, int):
+        return replace(found, chosen=plan.depth)
+    warnings.warn(
+        f"the plan keeps blocks {describe(plan.kept_blocks)}, and the probe measures the first "
+        "blocks: it says nothing of them",
+        ProbeWarning,
+        stacklevel=4,
+    )
+    return found
 
 
 def _open(train: Any, val: Any, settings: ProbeSettings) -> tuple[Source, Source]:

@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Labels
 from terratorch_simpler.probing.result import Scores
+from terratorch_simpler.probing.ridge import RidgeStream
 
 LAYERS, WIDTH, GRID, CELL, CLASSES = 4, 6, (2, 3), 4, 3
 INFORMED = 2
@@ -43,13 +44,17 @@ def regression(tiles: int, seed: int) -> Problem:
     return features, mask
 
 
+def batches(tiles: Problem, size: int) -> Any:
+    return zip(torch.split(tiles[0], size, 1), torch.split(tiles[1], size), strict=True)
+
+
 def run(labels: Labels, train: Problem, val: Problem, batch: int = 1000) -> tuple[Any, Scores]:
     probe, first = DenseProbe(labels), 0
-    for features, mask in zip(train[0].split(batch, 1), train[1].split(batch), strict=True):
+    for features, mask in batches(train, batch):
         probe.learn(features, mask, GRID, first)
         first += len(mask)
     probe.fit()
-    for features, mask in zip(val[0].split(batch, 1), val[1].split(batch), strict=True):
+    for features, mask in batches(val, batch):
         probe.judge(features, mask, GRID)
     scores, doubts = probe.scores()
     assert not doubts
@@ -73,7 +78,8 @@ def test_segmentation_scores_are_those_of_the_pixels(ignore: int | None) -> None
     probe, scores = run(labels, segmentation(60, 0, ignored), val)
     assert scores.metric == "mIoU"
     for layer, predicted in enumerate(predictions(probe, val[0])):
-        choice, options = predicted.argmax(-1), {"num_classes": CLASSES, "ignore_index": ignore}
+        choice = predicted.argmax(-1)
+        options: Any = {"num_classes": CLASSES, "ignore_index": ignore}
         iou = multiclass_jaccard_index(choice, val[1], average="macro", **options)
         accuracy = multiclass_accuracy(choice, val[1], average="micro", **options)
         assert scores.values[layer] == pytest.approx(iou.item(), abs=1e-6)
@@ -130,7 +136,7 @@ def test_r2_and_rmse_are_those_of_the_pixels() -> None:
     assert scores.metric == "R2"
     valid = (val[1] != -9999) & ~val[1].isnan()
     for layer, predicted in enumerate(predictions(probe, val[0])[..., 0]):
-        truth, guess = val[1][valid], predicted[valid]
+        truth, guess = val[1][valid], predicted[valid] + probe._origin
         assert scores.values[layer] == pytest.approx(r2_score(truth, guess), abs=1e-9)
         rmse = (truth - guess).square().mean().sqrt().item()
         assert scores.others["RMSE"][layer] == pytest.approx(rmse)
@@ -195,3 +201,27 @@ def test_nothing_to_judge(kind: Any, value: float, message: str) -> None:
     probe.judge(features, torch.full_like(mask, value), GRID)
     with pytest.raises(ValueError, match=message):
         probe.scores()
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "regression"])
+def test_products_in_float32_are_enough(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on accelerators: features and labels far from 0 lose nothing."""
+    make = segmentation if kind == "segmentation" else regression
+    labels = Labels(kind, CLASSES, -9999)
+    train, val = make(60, 0), make(30, 1)
+    if kind == "regression":
+        for _, mask in (train, val):
+            mask[mask != -9999] += 20_000
+    for features, _ in (train, val):
+        features += 50
+    _, expected = run(labels, train, val)
+    make_stream = RidgeStream.__init__
+
+    def single(self: RidgeStream, *arguments: Any) -> None:
+        make_stream(self, *arguments)
+        self.product = torch.float32
+
+    monkeypatch.setattr(RidgeStream, "__init__", single)
+    _, scores = run(labels, train, val, batch=8)
+    assert scores.penalties == expected.penalties
+    assert scores.values == pytest.approx(expected.values, abs=2e-3)

@@ -73,11 +73,11 @@ def test_it_is_the_ridge_of_scikit_learn_with_the_penalty_of_its_cross_validatio
     shifted = found.features(new.expand(LAYERS, -1, -1))
     chosen = set()
     for layer, fit in enumerate(found.fit(classes=classes)):
-        args = [value.double().numpy() for value in (features[layer], targets, weights)]
-        losses = [held_out_loss(*args, folds.numpy(), p, classes) for p in PENALTIES]
+        x, y, w = (value.double().numpy() for value in (features[layer], targets, weights))
+        losses = [held_out_loss(x, y, w, folds.numpy(), p, classes) for p in PENALTIES]
         assert fit.penalty == PENALTIES[int(np.argmin(losses))]
         chosen.add(fit.penalty)
-        expected = sklearn_ridge(*args, fit.penalty)(new.double().numpy())
+        expected = sklearn_ridge(x, y, w, fit.penalty)(new.double().numpy())
         np.testing.assert_allclose(shifted[layer] @ fit.weights, expected, rtol=1e-6, atol=1e-8)
     # Layers that say nothing want more of it than the one that the targets come from.
     assert len(chosen) > 1
