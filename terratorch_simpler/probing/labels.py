@@ -158,7 +158,7 @@ def cells_of(mask: Tensor, grid: tuple[int, int], labels: Labels) -> Cells:
     if height % rows or width % columns:
         raise ValueError(
             f"labels of {height} x {width} px cannot be cut into the {rows} x {columns} tokens of "
-            "their tile: make the sides of the tiles a multiple of the backbone's patch"
+            "their tile: make the labels as large as the image"
         )
     by_cell = mask.reshape(len(mask), rows, height // rows, columns, width // columns)
     values = by_cell.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)

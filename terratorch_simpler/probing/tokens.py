@@ -52,7 +52,8 @@ class FeatureReader(LayerReader):
         """Rows and columns of tokens, from the size of the images and of a patch.
 
         Raises:
-            ValueError: If the tokens are not those of a grid, or of several grids of one size.
+            ValueError: If the tokens are not those of a grid that covers the tile, or of several
+                of one size.
         """
         sizes = {tuple(images.shape[-2:]) for images in modalities_of(self._image).values()}
         label = self.backbone.label
@@ -64,6 +65,12 @@ class FeatureReader(LayerReader):
         ((height, width),) = sizes
         patch = self.backbone.family.patch(self.backbone.module)
         if patch is not None:
+            if height % patch or width % patch:
+                raise ValueError(
+                    f"{label} cuts tiles into patches of {patch} px, and {height} x {width} px are "
+                    "no multiple of it, so that tokens and labels do not line up: make the sides "
+                    "of the tiles a multiple"
+                )
             rows, columns = height // patch, width // patch
             if rows and columns and count % (rows * columns) == 0:
                 return rows, columns
