@@ -133,7 +133,7 @@ class DenseProbe:
             return
         shifted = self.stream.features(features.flatten(1, 2)[:, labelled.to(features.device)])
         weights = torch.stack([fit.weights for fit in self.fits])
-        predicted = (shifted @ weights.to(shifted)).double().cpu()
+        predicted = (shifted @ weights.to(shifted)).cpu().double()
         pixels, sums, squares = _chosen(cells, labelled)
         if self.labels.kind == "segmentation":
             choice = torch.nn.functional.one_hot(predicted.argmax(-1), sums.shape[-1]).double()

@@ -31,14 +31,14 @@ class ProbeLoop(LightningModule):
     Attributes:
         learning: Whether the tiles of the pass are the training tiles.
         tiles: Number of tiles of the pass so far.
-        heads: What learns, and judges.
+        head: What learns, and judges.
     """
 
     def __init__(self, backbone: Backbone, labels: Labels, samples: int | None, seed: int) -> None:
         super().__init__()
         self.backbone, self.module, self.labels = backbone, backbone.module, labels
         self.reader = FeatureReader(backbone, labels.is_dense, seed)
-        self.heads = DenseProbe(labels) if labels.is_dense else ClassProbe(labels)
+        self.head = DenseProbe(labels) if labels.is_dense else ClassProbe(labels)
         self.samples, self.learning, self.tiles = samples, True, 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -62,9 +62,9 @@ class ProbeLoop(LightningModule):
             tiles = Tiles(image, inputs, None)
         features = self._features(tiles, len(labels))
         if self.learning:
-            self.heads.learn(features, labels, self.reader.grid, self.tiles)
+            self.head.learn(features, labels, self.reader.grid, self.tiles)
         else:
-            self.heads.judge(features, labels, self.reader.grid)
+            self.head.judge(features, labels, self.reader.grid)
         self.tiles += len(labels)
         if most is not None and self.tiles >= most:
             raise StopIteration

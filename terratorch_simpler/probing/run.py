@@ -125,12 +125,12 @@ def run_probe(
     learned = run_pass(loop, learn, settings.accelerator, settings.progress)
     if learned < MIN_TILES:
         raise ValueError(f"{learned} training tiles, at least {MIN_TILES} are needed")
-    loop.heads.fit()
+    loop.head.fit()
     loop.learning = False
     judged = run_pass(loop, judge, settings.accelerator, settings.progress)
     if judged == 0:
         raise ValueError("there are no tiles to validate on: give some as val")
-    scores, doubts = loop.heads.scores()
+    scores, doubts = loop.head.scores()
     for doubt in doubts:
         warnings.warn(doubt, ProbeWarning, stacklevel=3)
     found = _probe(backbone, labels, scores, learned, judged)

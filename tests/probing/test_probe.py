@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader
 
 import terratorch_simpler as simpler
 from terratorch_simpler.backbones import load_backbone
-from terratorch_simpler.probing.run import ProbeWarning
+from terratorch_simpler.probing.labels import Labels
+from terratorch_simpler.probing.run import ProbeSettings, ProbeWarning, run_probe
 from terratorch_simpler.probing.tokens import FeatureReader
 from tests.conftest import TINY, MakePlan
 from tests.test_sampling import layers_of
@@ -38,7 +40,7 @@ def regression(tiles: int, seed: int, batch: int = 4) -> Batches:
     images, masks = pixels(values), pixels(values[:, 1])
     return [
         {"image": image, "mask": mask}
-        for image, mask in zip(images.split(batch), masks.split(batch), strict=True)  # type: ignore[no-untyped-call]
+        for image, mask in zip(torch.split(images, batch), torch.split(masks, batch), strict=True)
     ]
 
 
@@ -89,6 +91,24 @@ def test_the_modalities_of_a_tile_are_averaged(build: Callable[..., Any]) -> Non
         return [{"image": {name: pixels(value) for name, value in values.items()}, "mask": mask}]
 
     assert run(module, tiles(80, 0), tiles(20, 1)).scores[0] > 0.99
+
+
+def test_frames_that_are_run_one_by_one_are_averaged(wide: nn.Module) -> None:
+    """As behind TerraTorch's temporal wrapper: each frame is a tile of its own to the backbone."""
+    backbone = replace(load_backbone(wide), by_frame=True)
+
+    def tiles(count: int, seed: int) -> Batches:
+        values = patches(count, seed, 6, 2)
+        mask = pixels(values[:, 1].mean(1))
+        return [
+            {"image": image, "mask": own}
+            for image, own in zip(torch.split(pixels(values), 5), torch.split(mask, 5), strict=True)
+        ]
+
+    settings = ProbeSettings(accelerator="cpu", progress=False)
+    found = run_probe(backbone, tiles(60, 0), tiles(20, 1), Labels("regression"), settings)
+    assert (found.train_tiles, found.val_tiles) == (60, 20)
+    assert found.scores[0] > 0.99
 
 
 def test_classes_are_read_from_the_mean_patch_token(tiny_prithvi: Any, images: Tensor) -> None:
