@@ -132,3 +132,20 @@ def test_one_fold_is_too_few(data: tuple[Tensor, ...]) -> None:
     features, weights, targets, folds = data
     with pytest.raises(ValueError, match="fewer than two parts of the training tiles"):
         stream((features, weights, targets, torch.zeros_like(folds))).fit(False)
+
+
+def test_the_number_of_threads_changes_nothing_and_is_left_as_it_was(
+    data: tuple[Tensor, ...],
+) -> None:
+    before = torch.get_num_threads()
+    fits = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            fits.append(stream(data).fit(True))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, several in zip(*fits, strict=True):
+        assert one.penalty == several.penalty
+        torch.testing.assert_close(one.weights, several.weights)
