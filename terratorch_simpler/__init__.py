@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from terratorch_simpler import criteria
     from terratorch_simpler.callbacks import SimplerCallback
     from terratorch_simpler.plan import PruningPlan
+    from terratorch_simpler.probing.result import Probe
+    from terratorch_simpler.probing.run import probe
     from terratorch_simpler.profiling import Profile, profile
     from terratorch_simpler.pruning import prune
     from terratorch_simpler.selection import select
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = (
     "GeoTiffTiles",
     "LayerSimilarity",
+    "Probe",
     "Profile",
     "PruningPlan",
     "SimplerCallback",
     "criteria",
     "linear_cka",
+    "probe",
     "profile",
     "prune",
     "select",
@@ -39,10 +43,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "GeoTiffTiles": "tiles",
     "LayerSimilarity": "similarity",
+    "Probe": "probing.result",
     "Profile": "profiling",
     "PruningPlan": "plan",
     "SimplerCallback": "callbacks",
     "linear_cka": "similarity",
+    "probe": "probing.run",
     "profile": "profiling",
     "prune": "pruning",
     "select": "selection",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, best_depth
 from terratorch_simpler.files import write_files
+from terratorch_simpler.probing.result import Probe
 
 SCHEMA_VERSION = 1
 SETTLED = 0.95
@@ -97,6 +98,7 @@ class PruningPlan(_Record):
         backbone: What the plan was made for.
         tiles: What it was made from.
         versions: Software that made it.
+        probe: What each depth offers on labelled tiles, where that was measured as well.
     """
 
     schema_version: Literal[1] = 1
@@ -116,6 +118,7 @@ class PruningPlan(_Record):
     backbone: BackboneRecord
     tiles: TilesRecord
     versions: dict[str, str]
+    probe: Probe | None = None
     similarity_rows: list[list[float]] = Field(alias="similarity")
 
     @property
@@ -133,6 +136,10 @@ class PruningPlan(_Record):
                 f"total_depth is {self.total_depth} but the backbone has {self.backbone.depth}"
             )
         layers = self.total_depth + 1
+        if self.probe is not None and len(self.probe.scores) != layers:
+            raise ValueError(
+                f"the probe has {len(self.probe.scores)} layers, the backbone {layers}"
+            )
         square = {len(row) for row in self.similarity_rows} == {layers}
         if len(self.similarity_rows) != layers or not square:
             raise ValueError(f"similarity must be {layers} x {layers} finite numbers")
@@ -178,7 +185,9 @@ class PruningPlan(_Record):
 
     def to_json(self) -> str:
         """The plan as indented JSON, a row of numbers on a line of its own."""
-        text = self.model_dump_json(indent=1, by_alias=True)
+        # Versions that know no probe read a plan without one.
+        left_out = {"probe"} if self.probe is None else None
+        text = self.model_dump_json(indent=1, by_alias=True, exclude=left_out)
         # JSON strings hold no line break, so that this meets lists of numbers only.
         rows = re.sub(
             r"\[\n[-\d.,eE\s]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text

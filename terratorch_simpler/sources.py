@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from terratorch_simpler.tiles import GeoTiffTiles
 Batch = Any
 """A tensor, a dict with ``image``, a dict of modalities, or a sequence that starts with one."""
 
+
+Split = Literal["training", "validation"]
+"""Which images of a datamodule."""
 
 _NO_IMAGES = ("mask", "label", "filename", "bounds", "crs", "transform")
 """What TerraTorch and torchgeo put into a batch beside images."""
@@ -101,8 +104,9 @@ class _Batches(Dataset[Batch]):
     An error is returned, not raised: a worker process would wrap it in its traceback.
     """
 
-    def __init__(self, loader: DataLoader[Any], order: list[int]) -> None:
+    def __init__(self, loader: DataLoader[Any], order: list[int], split: Split) -> None:
         self.images, self.collate, self.order = loader.dataset, loader.collate_fn, order
+        self.split = split
         # A loader with a sampler of batches has no size of its own.
         self.size = loader.batch_size or 1
 
@@ -115,9 +119,9 @@ class _Batches(Dataset[Batch]):
         images = []
         try:
             for i in chosen:
-                what = files[i] if isinstance(files, list) else f"training image {i}"
+                what = files[i] if isinstance(files, list) else f"{self.split} image {i}"
                 images.append(self.images[i])
-            what = "a batch of training images"
+            what = f"a batch of {self.split} images"
             return self.collate(images)
         except Exception as error:
             return ValueError(f"{what} cannot be read: {one_line(error)}")
@@ -137,45 +141,58 @@ def _blame(datamodule: LightningDataModule, what: str) -> Iterator[None]:
 
 
 class TrainingImages(LightningDataModule):
-    """The training images of a datamodule, chosen by seed and normalised as its task sees them.
+    """Images of a datamodule, chosen by seed and normalised as its task sees them.
 
     Random augmentation would make the plan depend on a draw: the validation transform is used, and
     the validation branch of the datamodule's batch transforms.
 
     Args:
         datamodule: Of a TerraTorch config.
-        samples: Images to use, or as many as there are.
+        samples: Images to use, or as many as there are; None for all.
         seed: Seed of the choice.
+        split: Its training images, or those it validates on.
     """
 
-    def __init__(self, datamodule: LightningDataModule, samples: int, seed: int) -> None:
+    def __init__(
+        self,
+        datamodule: LightningDataModule,
+        samples: int | None,
+        seed: int,
+        split: Split = "training",
+    ) -> None:
         super().__init__()
-        self.inner, self.samples, self.seed = datamodule, samples, seed
+        self.inner, self.samples, self.seed, self.split = datamodule, samples, seed, split
 
     def setup(self, stage: str) -> None:
         """Set the inner datamodule up for training, without augmentation.
 
         Raises:
-            ValueError: If it has no training images, or they cannot be read.
+            ValueError: If it has no such images, or they cannot be read.
         """
         del stage
         inner = self.inner
         if hasattr(inner, "train_transform") and hasattr(inner, "val_transform"):
             inner.train_transform = inner.val_transform
         inner.trainer = self.trainer
-        with _blame(inner, "cannot give its training images, check its folders and files"):
+        with _blame(inner, f"cannot give its {self.split} images, check its folders and files"):
             inner.prepare_data()
             inner.setup("fit")
-            loader = inner.train_dataloader()
+            training = self.split == "training"
+            loader = inner.train_dataloader() if training else inner.val_dataloader()
         if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
             raise ValueError(
-                f"{type(inner).__name__}.train_dataloader() gives {type(loader).__name__}, not one "
-                "DataLoader of images that can be chosen: give the tiles with --tiles instead"
+                f"{type(inner).__name__}.{'train' if training else 'val'}_dataloader() gives "
+                f"{type(loader).__name__}, not one DataLoader of images that can be chosen: "
+                + (
+                    "give the tiles with --tiles instead"
+                    if training
+                    else "give a datamodule with one for validation"
+                )
             )
         count = len(loader.dataset)  # type: ignore[arg-type]
         order = np.random.default_rng(self.seed).permutation(count)[: self.samples]
         self._loader = DataLoader(
-            _Batches(loader, [int(i) for i in order]),
+            _Batches(loader, [int(i) for i in order], self.split),
             batch_size=None,
             num_workers=loader.num_workers,
             collate_fn=_as_it_is,
@@ -232,14 +249,15 @@ class Source:
     chips: GeoTiffTiles | None = None
 
 
-def open_source(tiles: Any, samples: int, seed: int) -> Source:
+def open_source(tiles: Any, samples: int | None, seed: int, split: Split = "training") -> Source:
     """Turn anything that :func:`terratorch_simpler.select` takes as tiles into a source.
 
     Args:
         tiles: ``GeoTiffTiles``, a ``DataLoader``, a ``LightningDataModule`` or any iterable of
             batches.
-        samples: Most tiles to use of a datamodule.
+        samples: Most tiles to use of a datamodule; None for all.
         seed: Seed of the choice from a datamodule.
+        split: Which images of a datamodule.
 
     Raises:
         ValueError: If it is none of these, or the seed is negative.
@@ -257,8 +275,8 @@ def open_source(tiles: Any, samples: int, seed: int) -> Source:
         )
     if isinstance(tiles, LightningDataModule):
         return Source(
-            f"training images of {type(tiles).__name__}",
-            {"datamodule": TrainingImages(tiles, samples, seed)},
+            f"{split} images of {type(tiles).__name__}",
+            {"datamodule": TrainingImages(tiles, samples, seed, split)},
             bands=band_names(getattr(tiles, "output_bands", None)),
         )
     if isinstance(tiles, Iterable) and not isinstance(tiles, str | Tensor | Mapping):

@@ -21,6 +21,7 @@ from terratorch_simpler.backbones import (
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.building import SOURCE, canonical_name
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.probing.labels import Labels, labels_of_task
 from terratorch_simpler.quiet import quiet_lightning
 
 _OR_NONE = re.compile(
@@ -38,10 +39,14 @@ class Task:
     Attributes:
         backbone: The full backbone of the task, with its weights.
         datamodule: The task's datamodule, if the config has one.
+        labels: What the labels of its tiles are, if the task has some that a probe reads.
+        task: Class of the task.
     """
 
     backbone: Backbone
     datamodule: LightningDataModule | None
+    labels: Labels | None
+    task: str
 
     @property
     def bands(self) -> list[str] | None:
@@ -127,7 +132,8 @@ def read_task(path: Path, blocks: str | None = None) -> Task:
         encoder = built.model.encoder
         backbone = wrap_backbone(encoder, built.name, built.backbone_arguments, blocks)
     by_frame = bool(built.arguments.get("backbone_use_temporal"))
-    return Task(replace(backbone, by_frame=by_frame), built.datamodule)
+    labels, task = labels_of_task(built.task), type(built.task).__name__
+    return Task(replace(backbone, by_frame=by_frame), built.datamodule, labels, task)
 
 
 @dataclass(frozen=True)
@@ -137,14 +143,19 @@ class BuiltTask:
     Attributes:
         name: Name of the full backbone in its registry.
         arguments: The config's ``model_args``.
-        model: The task's model.
+        task: The task.
         datamodule: Its datamodule, if it has one.
     """
 
     name: str
     arguments: dict[str, Any]
-    model: Any
+    task: Any
     datamodule: LightningDataModule | None
+
+    @property
+    def model(self) -> Any:
+        """The task's model."""
+        return self.task.model
 
     @property
     def backbone_arguments(self) -> dict[str, Any]:
@@ -165,7 +176,7 @@ def build_task(path: Path, blocks: str | None = None) -> BuiltTask:
     cli = _build(path, wanted.get("backbone_ckpt_path"))
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
     arguments = dict(cli.config["model"]["init_args"]["model_args"])
-    return BuiltTask(name, arguments, cli.model.model, cli.datamodule)
+    return BuiltTask(name, arguments, cli.model, cli.datamodule)
 
 
 def _is_changed(model_args: dict[str, Any]) -> bool:

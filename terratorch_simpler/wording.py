@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.probing.result import SHARE
 
 if TYPE_CHECKING:
+    from terratorch_simpler.probing.result import Probe
     from terratorch_simpler.savings import Savings
 
 
@@ -53,6 +55,41 @@ def _way_out(plan: PruningPlan) -> str:
         return "more tiles are not likely to; the criterion finds these depths alike"
     times = plan.tiles_to_settle / plan.tiles.used
     return f"about {plan.tiles_to_settle} tiles are likely to, at {times:.1f} times the time"
+
+
+def probe_sentence(probe: Probe) -> str:
+    """From which depth on it is good enough, beside what was chosen without labels."""
+    full, best = probe.full, probe.best
+    reached = probe.reaches()
+    if reached is None:
+        said = (
+            f"the full depth's {probe.metric} is {full:.3f}, of which there is no share: frozen "
+            f"features tell nothing of this task there; best at depth {best} "
+            f"({probe.scores[best]:.3f})"
+        )
+    else:
+        said = (
+            f"{SHARE:.0%} of the full depth's {probe.metric} is reached at depth {reached}; "
+            f"best at {best}"
+        )
+    if probe.chosen is None:
+        return f"{said[0].upper()}{said[1:]}."
+    share = probe.share(probe.chosen)
+    there = f" ({share:.0%} of it)" if share is not None else ""
+    return f"Chosen without labels: {probe.chosen}{there}; the probe says {said}."
+
+
+def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
+    """Rows of a table: layer, score, share of the full depth's, other metrics, what it is."""
+    rows = []
+    marks = {"chosen": probe.chosen, f"{SHARE:.0%} reached": probe.reaches(), "best": probe.best}
+    for layer, score in probe.scores.items():
+        share = probe.share(layer)
+        others = [f"{values[layer]:.3f}" for values in probe.others.values()]
+        note = ", ".join(mark for mark, depth in marks.items() if depth == layer)
+        portion = "-" if share is None else f"{share:.1%}"
+        rows.append((str(layer), f"{score:.3f}", portion, *others, note))
+    return rows
 
 
 def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:

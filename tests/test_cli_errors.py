@@ -170,6 +170,8 @@ def config(
     image: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda image: image,
     count: int = 6,
     change: Callable[[Path], object] = lambda path: None,
+    classes: int = 1,
+    size: int = 64,
     **options: Any,
 ) -> Callable[[], Options]:
     """A working config but for these edits, and tiles with masks.
@@ -179,6 +181,8 @@ def config(
         image: Changes the values of one tile.
         count: Number of tiles.
         change: Changes the file of one tile.
+        classes: Classes in the masks, in stripes.
+        size: Height and width of the tiles.
         **options: Further options.
     """
 
@@ -189,10 +193,11 @@ def config(
             text = text.replace(old, new)
         Path("task.yaml").write_text(text)
         for index in range(count):
-            values = landscape(6, 64, seed=index)
+            values = landscape(6, size, seed=index)
             values = image(values) if index == 1 else values
             path = write_raster(Path(f"tiles/tile_{index}.tif"), values, dtype="float32")
-            write_raster(Path(f"masks/tile_{index}.tif"), np.zeros((1, 64, 64)), dtype="uint8")
+            mask = np.full((1, size, size), np.arange(size) // 16 % classes)
+            write_raster(Path(f"masks/tile_{index}.tif"), mask, dtype="uint8")
             if index == 1:
                 change(path)
         return {"config": "task.yaml"} | options
@@ -867,6 +872,16 @@ def test_mistake(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    check(case, folder, monkeypatch, capfd)
+
+
+def check(
+    case: Case,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The mistake ends in status 2 and one line, and leaves nothing behind."""
     arguments = case.command()
     before = tree(folder)
     capfd.readouterr()

@@ -19,6 +19,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("select", _select(), help="choose a depth from unlabelled tiles")
+    commands.add_subcommand("probe", _probe(), help="measure what every depth offers, with labels")
     commands.add_subcommand("profile", _profile(), help="measure what every depth costs")
     commands.add_subcommand("backbones", _backbones(), help="list which backbones can be cut")
     commands.add_subcommand("demo", _demo(), help="do the main job on the embedded sample")
@@ -61,6 +62,7 @@ def _select() -> ArgumentParser:
         action="store_true",
         help="use all samples, also where fewer settle the choice",
     )
+    add("--probe", action="store_true", help="then probe every depth with the labels of --config")
     add("--batch_size", type=int, default=8, help="tiles in a batch; changes no result")
     add("--accelerator", type=str, default="auto", help="auto, cpu, gpu, mps, ... (Lightning)")
     add("--devices", type=int | str, default=1, help="how many devices share the tiles (Lightning)")
@@ -89,6 +91,24 @@ def _profile() -> ArgumentParser:
     add("--every_depth", action="store_true", help="measure every depth, interpolate none")
     add("--rounds", type=int, default=5, help="times that each depth is timed")
     add("--output", type=str | None, help="folder for the results (default: NAME_profile)")
+    _add_common(parser)
+    return parser
+
+
+def _probe() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Measure what every depth of a task's frozen backbone offers, from the "
+        "labelled tiles of its config: one pass over them, and a ridge for each depth.",
+        exit_on_error=False,
+    )
+    add = parser.add_argument
+    add("--config", type=str, required=True, help="a working TerraTorch config: TASK.yaml")
+    add("--blocks", type=str | None, help="its list of blocks, if no rule finds it: encoder.layers")
+    add("--plan", type=str | None, help="a plan for the backbone, to compare with")
+    add("--samples", type=int | None, help="most training tiles to use (default: all)")
+    add("--seed", type=int, default=0, help="seed of their choice")
+    add("--accelerator", type=str, default="auto", help="auto, cpu, gpu or mps")
+    add("--output", type=str | None, help="folder for the results (default: NAME_probe)")
     _add_common(parser)
     return parser
 

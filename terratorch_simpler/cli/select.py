@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from terratorch_simpler.cli.probe import check_task, probe_task
+from terratorch_simpler.cli.probe import show as show_probe
 from terratorch_simpler.files import check_free, results_folder, write_files
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.plan import PruningPlan
 from terratorch_simpler.wording import decision_sentence, describe, others_rows, savings_rows
+
+if TYPE_CHECKING:
+    from terratorch_simpler.selection import Selection
+    from terratorch_simpler.taskconfig import Task
 
 RESULTS = ("plan.json", "report.html", "similarity.png", "scores.png")
 
@@ -43,6 +49,10 @@ def check_options(options: Namespace) -> None:
     """Refuse options that do not go together, before anything is loaded."""
     if (options.config is None) == (options.backbone is None):
         raise ValueError("name either the config of a task (--config) or a backbone (--backbone)")
+    if options.probe and options.config is None:
+        raise ValueError("--probe needs labels: name the config of a task (--config)")
+    if options.probe and (options.devices, options.num_nodes) != (1, 1):
+        raise ValueError("--probe runs on one device: leave out --devices and --num_nodes")
     if options.config is not None:
         given = [name for name in ("backbone_args", "bands") if options[name] is not None]
         if given:
@@ -93,7 +103,12 @@ def _select(
         precision=options.precision,
         progress=first and not options.quiet and sys.stdout.isatty(),
     )
-    backbone, tiles = _from_config(config, options) if config else _from_options(options)
+    task = None
+    if config:
+        task, tiles = _from_config(config, options)
+        backbone = task.backbone
+    else:
+        backbone, tiles = _from_options(options)
     console.print(f"Measuring {backbone.depth} blocks of {backbone.label} ...")
     try:
         selection = run_selection(backbone, tiles, settings)
@@ -102,30 +117,48 @@ def _select(
             f"Lightning cannot run with --accelerator {options.accelerator} and --precision "
             f"{options.precision}: {one_line(error)}"
         ) from error
+    if task is not None and options.probe:
+        selection = _with_probe(selection, task, options, console)
     if not first:
         return Results(selection.plan, folder, rewritten)
     files, savings = _render(selection, backbone, folder, config, rewritten, options.blocks)
     write_files(files, options.overwrite)
     if not console.quiet:
+        if selection.plan.probe is not None:
+            show_probe(console, selection.plan.probe)
         show(console, selection.plan, savings_rows(savings), [str(path) for path in files])
     return Results(selection.plan, folder, rewritten)
 
 
-def _from_config(config: Path, options: Namespace) -> tuple[Any, Any]:
+def _with_probe(
+    selection: Selection, task: Task, options: Namespace, console: Console
+) -> Selection:
+    """The selection with what every depth offers on the labelled tiles in its plan."""
+    from terratorch_simpler.probing.run import ProbeSettings
+
+    progress = not options.quiet and sys.stdout.isatty()
+    settings = ProbeSettings(seed=options.seed, accelerator=options.accelerator, progress=progress)
+    plan = selection.plan
+    probe = probe_task(task, Path(options.config), settings, plan, console)
+    return replace(selection, plan=plan.model_copy(update={"probe": probe}))
+
+
+def _from_config(config: Path, options: Namespace) -> tuple[Task, Any]:
     from terratorch_simpler.taskconfig import read_task
 
     task = read_task(config, options.blocks)
+    if options.probe:
+        # Better before the selection than after it.
+        check_task(task, config)
     if options.tiles is None:
         if task.datamodule is None:
             raise ValueError(f"{config} has no data: add it, or give tiles with --tiles")
-        return task.backbone, task.datamodule
+        return task, task.datamodule
     if task.bands is None:
         raise ValueError(f"{config} names no backbone_bands: add them to use --tiles")
     means, stds = task.normalisation() or (None, None)
     held = options.dataset_bands or task.dataset_bands
-    return task.backbone, _chips(
-        options, task.bands, held, options.means or means, options.stds or stds
-    )
+    return task, _chips(options, task.bands, held, options.means or means, options.stds or stds)
 
 
 def _from_options(options: Namespace) -> tuple[Any, Any]:

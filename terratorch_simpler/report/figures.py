@@ -1,4 +1,4 @@
-"""Figures: a plan's similarity matrix and scores, and what every depth costs."""
+"""Figures: a plan's similarity matrix and scores, what every depth costs and what it offers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.probing.result import SHARE
 from terratorch_simpler.wording import runs_of
 
 if TYPE_CHECKING:
+    from terratorch_simpler.probing.result import Probe
     from terratorch_simpler.profiling import Profile
 
-KEPT, REMOVED, SHARE = "#1b7f5c", "#9aa5b1", "#d9822b"
+KEPT, REMOVED, SHARE_COLOR = "#1b7f5c", "#9aa5b1", "#d9822b"
 
 
 def similarity_figure(plan: PruningPlan) -> Figure:
@@ -57,7 +59,7 @@ def scores_figure(plan: PruningPlan) -> Figure:
     if plan.depth_shares:
         twin = axes.twinx()
         shares = [plan.depth_shares.get(int(depth), 0.0) for depth in depths]
-        twin.bar(depths, shares, color=SHARE, alpha=0.3, width=0.8)
+        twin.bar(depths, shares, color=SHARE_COLOR, alpha=0.3, width=0.8)
         twin.set(ylabel="share of resamples", ylim=(0, 1.05))
     axes.set(xlabel="depth (blocks kept)", xlim=(0.3, plan.total_depth + 0.7), xticks=depths[::2])
     axes.set_title(f"Depth {plan.depth} of {plan.total_depth}")
@@ -80,7 +82,7 @@ def profile_figure(profile: Profile) -> Figure:
     for axes, (title, (name, unit)) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
         lines = {name: KEPT}
         if name == "inference_bytes":
-            lines["step_bytes"] = SHARE
+            lines["step_bytes"] = SHARE_COLOR
         for column, color in lines.items():
             values = [getattr(row, column) for row in profile.rows]
             if None in values:
@@ -99,6 +101,31 @@ def profile_figure(profile: Profile) -> Figure:
     figure.suptitle(
         f"{profile.label}: batches of {profile.batch_size}, {profile.images}, {profile.device}"
     )
+    return figure
+
+
+def probe_figure(probe: Probe) -> Figure:
+    """Score of every layer, with the depth that is good enough and the one that a plan chose."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    layers, scores = list(probe.scores), list(probe.scores.values())
+    axes.plot(layers, scores, color=KEPT, marker="o")
+    reached = probe.reaches()
+    if reached is not None:
+        axes.axhline(SHARE * probe.full, color=REMOVED, linestyle="--", linewidth=1)
+        label = f"{SHARE:.0%} of the full depth's score: depth {reached}"
+        axes.axvline(reached, color=REMOVED, linestyle="--", linewidth=1, label=label)
+    if probe.chosen is not None:
+        label = f"chosen without labels: depth {probe.chosen}"
+        axes.axvline(probe.chosen, color=SHARE_COLOR, linewidth=1.5, label=label)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    axes.set(
+        xlabel="layer (0: input of the first block)",
+        ylabel=probe.metric,
+        title=f"{probe.backbone}: {probe.task}, frozen",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

@@ -10,9 +10,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from terratorch_simpler.plan import PruningPlan
-from terratorch_simpler.report.figures import scores_figure, similarity_figure, to_png
+from terratorch_simpler.report.figures import probe_figure, scores_figure, similarity_figure, to_png
 from terratorch_simpler.savings import Savings
-from terratorch_simpler.wording import decision_sentence, doubts, others_rows, savings_rows
+from terratorch_simpler.wording import (
+    decision_sentence,
+    doubts,
+    others_rows,
+    probe_rows,
+    probe_sentence,
+    savings_rows,
+)
 
 
 def render_report(
@@ -47,9 +54,24 @@ def render_report(
         others=others_rows(plan),
         similarity=_uri(to_png(similarity_figure(plan))),
         scores=_uri(to_png(scores_figure(plan))),
+        probe=_probe(plan),
         thumbnails={name: _uri(to_png(_picture(image), 72)) for name, image in thumbnails.items()},
         config_lines=config_lines,
     )
+
+
+def _probe(plan: PruningPlan) -> dict[str, Any] | None:
+    """What the page shows of a probe, if the plan holds one."""
+    probe = plan.probe
+    if probe is None:
+        return None
+    return {
+        "sentence": probe_sentence(probe),
+        "figure": _uri(to_png(probe_figure(probe))),
+        "metrics": [probe.metric, "of the full depth", *probe.others],
+        "rows": probe_rows(probe),
+        "tiles": (probe.train_tiles, probe.val_tiles),
+    }
 
 
 def _uri(png: bytes) -> str:

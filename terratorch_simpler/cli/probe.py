@@ -1,0 +1,135 @@
+"""``terratorch-simpler probe``: what every depth offers on labelled tiles, as table and files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.table import Table
+
+from terratorch_simpler.files import check_free, results_folder, write_files
+from terratorch_simpler.wording import probe_rows, probe_sentence
+
+if TYPE_CHECKING:
+    from terratorch_simpler.plan import PruningPlan
+    from terratorch_simpler.probing.labels import Labels
+    from terratorch_simpler.probing.result import Probe
+    from terratorch_simpler.probing.run import ProbeSettings
+    from terratorch_simpler.taskconfig import Task
+
+RESULTS = ("probe.csv", "probe.json", "probe.png")
+
+
+def run(options: Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        ValueError: If an argument, the config, the plan, the labels or the backbone is wrong.
+        OSError: If a file is missing, is there already, or cannot be written.
+    """
+    config = Path(options.config)
+    folder = Path(options.output or f"{config.stem}_probe")
+    csv, json, png = (folder / name for name in RESULTS)
+    planned = folder / "plan.json"
+    outputs = [csv, json, png] + ([planned] if options.plan is not None else [])
+    if options.plan is not None and Path(options.plan).resolve() == planned.resolve():
+        raise ValueError(
+            f"--plan {options.plan} is where the plan with the probe would be written, and yours "
+            "is never overwritten: choose another --output"
+        )
+    check_free(outputs, options.overwrite, option="--overwrite")
+    plan = _plan(options)
+    console = Console(quiet=options.quiet, highlight=False)
+    with results_folder(folder):
+        probe = _measure(config, options, plan, console)
+        from terratorch_simpler.report.figures import probe_figure, to_png
+
+        files: dict[Path, str | bytes] = {
+            csv: probe.to_csv(),
+            json: probe.to_json(),
+            png: to_png(probe_figure(probe)),
+        }
+        if plan is not None:
+            files[planned] = plan.model_copy(update={"probe": probe}).to_json()
+        write_files(files, options.overwrite)
+    show(console, probe)
+    console.print("Written: " + ", ".join(str(path) for path in files), soft_wrap=True)
+
+
+def _plan(options: Namespace) -> PruningPlan | None:
+    from terratorch_simpler.plan import PruningPlan
+
+    return None if options.plan is None else PruningPlan.load(options.plan)
+
+
+def _measure(config: Path, options: Namespace, plan: PruningPlan | None, console: Console) -> Probe:
+    from terratorch_simpler.taskconfig import model_arguments, read_task
+
+    model_arguments(config)
+    console.print("Loading TerraTorch ...")
+    from terratorch_simpler.probing.run import ProbeSettings
+
+    settings = ProbeSettings(
+        samples=options.samples,
+        seed=options.seed,
+        accelerator=options.accelerator,
+        progress=not options.quiet and sys.stdout.isatty(),
+    )
+    return probe_task(read_task(config, options.blocks), config, settings, plan, console)
+
+
+def probe_task(
+    task: Task,
+    config: Path,
+    settings: ProbeSettings,
+    plan: PruningPlan | None,
+    console: Console,
+) -> Probe:
+    """Probe the backbone of a config on the data of its datamodule.
+
+    Raises:
+        ValueError: If it has no data, or its task no labels that a probe reads.
+    """
+    from terratorch_simpler.probing.run import run_probe
+
+    labels = check_task(task, config)
+    console.print(f"Probing {task.backbone.depth} blocks of {task.backbone.label} ...")
+    return run_probe(task.backbone, task.datamodule, None, labels, settings, plan)
+
+
+def check_task(task: Task, config: Path) -> Labels:
+    """Refuse a task that cannot be probed; gives what its labels are.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    from terratorch_simpler.probing.labels import KINDS
+
+    if task.labels is None:
+        raise ValueError(
+            f"{config} is a {task.task}, whose labels a probe cannot read: it reads those of "
+            f"{', '.join(KINDS)}"
+        )
+    if task.datamodule is None:
+        raise ValueError(f"{config} has no data: a probe needs its labelled tiles")
+    return task.labels
+
+
+def show(console: Console, probe: Probe) -> None:
+    """Print the table, and what it comes to."""
+    console.print(
+        f"[bold]{probe.backbone}: {probe.task} on {probe.train_tiles} training and "
+        f"{probe.val_tiles} validation tiles, frozen[/bold]",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in ("layer", probe.metric, "of full", *probe.others):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in probe_rows(probe):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"[bold]{probe_sentence(probe)}[/bold]", soft_wrap=True)

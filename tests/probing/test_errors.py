@@ -1,0 +1,230 @@
+"""Mistakes with ``probe`` and ``select --probe``: status 2, one line, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from terratorch_simpler.cli import main
+from tests.conftest import MakePlan
+from tests.test_cli_errors import (
+    CONFIG,
+    OUTPUT,
+    Case,
+    Options,
+    check,
+    command,
+    config,
+    folder,
+    no_gpu_for_fabric,
+    text_config,
+)
+
+__all__ = ["folder"]
+
+TASK = "--config task.yaml --accelerator cpu"
+TWO = config(classes=2)
+
+
+def probing(
+    what: str,
+    typed: str,
+    *says: str,
+    prepare: Callable[[], Options] = dict,
+    patch: Callable[[pytest.MonkeyPatch], None] | None = None,
+) -> Case:
+    """A mistake in ``probe``, by what is typed after it."""
+    arguments = ("probe", *typed.split(), "--quiet", "--output", OUTPUT)
+    return Case(f"probe: {what}", prepare, says, patch, arguments)
+
+
+def labelled(*edits: tuple[str, str], **how: Any) -> Callable[[], Options]:
+    """A config of two classes, but for these edits."""
+    return config(*edits, **{"classes": 2} | how)
+
+
+def planned(make: Callable[[], object], path: str = "plan.json") -> Callable[[], Options]:
+    """A good config, and a file in the place of a plan."""
+
+    def prepare() -> Options:
+        TWO()
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(json.dumps(make()))
+        return {}
+
+    return prepare
+
+
+CASES = [
+    probing("no config", "", "config", "--help"),
+    probing("config missing", "--config task.yaml", "no config at task.yaml"),
+    probing(
+        "config without a model",
+        TASK,
+        "task.yaml is no TerraTorch task config",
+        prepare=text_config("trainer: {max_epochs: 1}\n"),
+    ),
+    probing(
+        "config without data",
+        TASK,
+        "task.yaml has no data: a probe needs its labelled tiles",
+        prepare=config((CONFIG[CONFIG.index("data:") : CONFIG.index("model:")], "")),
+    ),
+    probing(
+        "task whose labels are no masks or classes",
+        TASK,
+        "task.yaml is a ScalarRegressionTask, whose labels a probe cannot read",
+        "SemanticSegmentationTask, PixelwiseRegressionTask",
+        prepare=config(
+            ("tasks.SemanticSegmentationTask", "tasks.ScalarRegressionTask"),
+            ("    loss: ce\n    ignore_index: -1\n", "    loss: mse\n"),
+            ("decoder: FCNDecoder\n      num_classes: 2", "decoder: IdentityDecoder"),
+            ("        - name: ReshapeTokensToImage", "        - name: AggregateTokens"),
+            ("      necks", "      num_outputs: 1\n      necks"),
+        ),
+    ),
+    probing(
+        "task of object detection",
+        TASK,
+        "model_factory 'ObjectDetectionModelFactory': only EncoderDecoderFactory",
+        prepare=config(
+            ("tasks.SemanticSegmentationTask", "tasks.ObjectDetectionTask"),
+            ("factory: EncoderDecoderFactory", "factory: ObjectDetectionModelFactory"),
+        ),
+    ),
+    probing(
+        "one class only",
+        TASK,
+        "the training labels hold class 0 only",
+        "use more tiles",
+        prepare=config(),
+    ),
+    probing(
+        "class that the task does not have",
+        TASK,
+        "the labels hold class 2, but num_classes is 2 (0 to 1) and ignore_index -1",
+        prepare=config(classes=3),
+    ),
+    probing(
+        "all labels ignored",
+        TASK,
+        "no pixel of the training tiles is labelled",
+        "ignore_index 0",
+        prepare=config(("ignore_index: -1", "ignore_index: 0")),
+    ),
+    probing(
+        "tiles that are no multiple of the patch",
+        TASK,
+        "prithvi_eo_tiny cuts tiles into patches of 16 px, and 72 x 72 px are no multiple",
+        "make the sides of the tiles a multiple",
+        prepare=labelled(size=72),
+    ),
+    probing(
+        "too few training tiles",
+        TASK,
+        "3 training tiles, at least 4 are needed",
+        prepare=labelled(count=3),
+    ),
+    probing(
+        "no validation images",
+        TASK,
+        "cannot give its validation images",
+        "check its folders and files",
+        "val_dataset has length 0",
+        prepare=labelled(("val_data_root: tiles", "val_data_root: gone")),
+    ),
+    probing("samples", f"{TASK} --samples 3", "samples must be at least 4, got 3", prepare=TWO),
+    probing("seed", f"{TASK} --seed -1", "seed must be at least 0, got -1", prepare=TWO),
+    probing(
+        "unknown accelerator",
+        "--config task.yaml --accelerator abacus",
+        "'abacus'",
+        "auto, cpu, gpu",
+        prepare=TWO,
+    ),
+    probing(
+        "accelerator that is not there",
+        "--config task.yaml --accelerator gpu",
+        "no accelerator 'gpu' on this machine",
+        prepare=TWO,
+        patch=no_gpu_for_fabric,
+    ),
+    probing("blocks that are not there", f"{TASK} --blocks layers", "blocks='layers'", prepare=TWO),
+    probing("plan missing", f"{TASK} --plan gone.json", "no plan at gone.json", prepare=TWO),
+    probing(
+        "no plan",
+        f"{TASK} --plan plan.json",
+        "plan.json is not a plan",
+        prepare=planned(lambda: [1, 2]),
+    ),
+    probing(
+        "the user's plan in the output folder",
+        f"{TASK} --plan out/plan.json",
+        "--plan out/plan.json is where the plan with the probe would be written",
+        "choose another --output",
+        prepare=planned(dict, "out/plan.json"),
+    ),
+    probing(
+        "results in the output folder",
+        TASK,
+        "out/probe.csv already there",
+        "--overwrite",
+        prepare=planned(dict, "out/probe.csv"),
+    ),
+    Case(
+        "select --probe without a config",
+        dict,
+        ("--probe needs labels", "--config"),
+        arguments=("select", "--backbone", "prithvi_eo_tiny", "--tiles", "t", "--probe"),
+    ),
+    Case(
+        "select --probe on two devices",
+        dict,
+        ("--probe runs on one device",),
+        arguments=("select", "--config", "task.yaml", "--devices", "2", "--probe"),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
+def test_mistake(
+    case: Case,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    check(case, folder, monkeypatch, capfd)
+
+
+def test_the_command_that_the_cases_change_works() -> None:
+    TWO()
+    main(["probe", *TASK.split(), "--output", OUTPUT, "--quiet"])
+    assert {path.name for path in Path(OUTPUT).iterdir()} == {
+        "probe.csv",
+        "probe.json",
+        "probe.png",
+    }
+
+
+def test_the_plan_of_another_backbone(
+    make_plan: MakePlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    TWO()
+    make_plan().save("plan.json")
+    with pytest.raises(SystemExit, match="2"):
+        main(["probe", *TASK.split(), "--plan", "plan.json", "--output", OUTPUT, "--quiet"])
+    said = capsys.readouterr().err
+    assert "made for another backbone: prithvi_eo_v2_tiny_tl in the plan, prithvi_eo_tiny" in said
+    assert not Path(OUTPUT).exists()
+
+
+def test_a_failed_probe_loses_no_selection(capsys: pytest.CaptureFixture[str]) -> None:
+    """What can be known before the selection is said before it."""
+    options = labelled((CONFIG[CONFIG.index("data:") : CONFIG.index("model:")], ""))()
+    with pytest.raises(SystemExit, match="2"):
+        main([*command(options | {"tiles": "tiles"}), "--probe"])
+    assert "has no data: a probe needs its labelled tiles" in capsys.readouterr().err
