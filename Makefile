@@ -23,7 +23,7 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test lint benchmark clean
+.PHONY: help setup demo test lint benchmark study clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -47,6 +47,9 @@ lint: $(STAMP) ## check style and types
 benchmark: ## measure what selection costs and what pruning saves (SECTIONS= chooses)
 	@$(MAKE) --no-print-directory setup VENV=$(BENCHMARK_VENV) DEPENDENCY_GROUPS='dev benchmark'
 	$(BENCHMARK_VENV)/bin/python -m benchmarks $(SECTIONS)
+
+study: $(STAMP) ## fine-tune a small slice of the study on the embedded sample, into study/
+	$(BIN)/python -m studies.run --study studies/slice.yaml --table study/slice.csv
 
 clean: ## remove the environment and everything else that is made here
 	@for venv in '$(VENV)' $(BENCHMARK_VENV); do \

@@ -153,16 +153,21 @@ def write_rows(table: Path, rows: list[Row]) -> None:
 
 
 def main(
-    study: Path, sources: Path, data: Path, weights: Path, table: Path, threads: int | None = None
+    study: Path,
+    table: Path,
+    sources: Path = Path("study/sources"),
+    data: Path = Path("study/data"),
+    weights: Path = Path("study/weights"),
+    threads: int | None = None,
 ) -> None:
     """Run a study.
 
     Args:
         study: Its YAML file.
+        table: The CSV file of results, which is added to.
         sources: The data sets as they come.
         data: What ``studies.data`` made of them.
         weights: Weights of backbones.
-        table: The CSV file of results, which is added to.
         threads: Threads to compute with.
     """
     if threads is not None:
