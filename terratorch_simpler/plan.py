@@ -38,7 +38,7 @@ class BackboneRecord(_Record):
         parameters: Parameters of the full backbone.
         kept_parameters: Parameters after pruning.
         pretrained: Whether its weights were pre-trained; None if unknown.
-        fingerprint: SHA-256 over the weights of its blocks.
+        fingerprint: SHA-256 that tells the weights of its blocks from others.
     """
 
     name: str

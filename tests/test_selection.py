@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,47 @@ def test_the_plan_says_what_it_was_made_from() -> None:
 
 def test_other_weights_have_another_fingerprint(trained: Backbone) -> None:
     assert load_backbone(NAME, pretrained=False).fingerprint() != trained.fingerprint()
+
+
+def _swap(weight: Tensor, a: int, b: int) -> None:
+    weight[[a, b]] = weight[[b, a]]
+
+
+CHANGES: dict[str, Callable[[Tensor], object]] = {
+    "one bit": lambda weight: weight.view(torch.int32)[3, 5].bitwise_xor_(1),
+    "sign": lambda weight: weight[3, 5].neg_(),
+    "rows": lambda weight: _swap(weight, 0, 1),
+    "columns": lambda weight: _swap(weight.T, 0, 2),
+    "elements": lambda weight: _swap(weight[7], 0, 9),
+    "turned": lambda weight: weight.copy_(weight.flatten().roll(1).view_as(weight)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_any_change_of_a_weight_changes_the_fingerprint(
+    trained: Backbone, change: Callable[[Tensor], object]
+) -> None:
+    before = trained.fingerprint()
+    weight = trained.module.blocks[4].mlp.fc1.weight.detach()  # type: ignore[union-attr, index]
+    kept = weight.clone()
+    try:
+        change(weight)
+        assert trained.fingerprint() != before
+    finally:
+        weight.copy_(kept)
+    assert trained.fingerprint() == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("width", [4, 5])
+def test_fingerprint_of_other_types_and_odd_sizes(dtype: torch.dtype, width: int) -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(2 * width, 2, 7), 3).to(dtype)
+    backbone = load_backbone(encoder, blocks="layers")
+    before = backbone.fingerprint()
+    bias = encoder.layers[2].linear1.bias.detach()
+    bias[6] += 1
+    assert backbone.fingerprint() != before
+    bias[6] -= 1
 
 
 def test_chips_are_normalised_with_the_statistics_of_the_weights(trained: Backbone) -> None:
