@@ -6,11 +6,9 @@ all tiles of a task, keeps the samples of each tile, and reshuffles them: no fur
 
 from __future__ import annotations
 
-import csv
-import io
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studies.compose import Folders, compose
+from studies.tables import to_csv
 from terratorch_simpler.certainty import MIN_GROUPS, assess, cka, is_look, is_settled
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.files import write_files
@@ -215,19 +214,11 @@ def main() -> None:
     tables = {"early_stop": Stop, "confidence": Stated, "group_size": Grouped}
     write_files(
         {
-            RESULTS / f"{name}.csv": _csv([row for row in rows if isinstance(row, kind)])
+            RESULTS / f"{name}.csv": to_csv(kind, [row for row in rows if isinstance(row, kind)])
             for name, kind in tables.items()
         },
         overwrite=True,
     )
-
-
-def _csv(rows: list[Any]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(rows[0])], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -7,19 +7,17 @@ skipped, so that a run that was killed goes on where it was.
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from pydantic import TypeAdapter
 
 from studies.compose import Folders, compose, fits, metric_of, models
+from studies.tables import read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.quiet import quiet_lightning
 
@@ -84,13 +82,14 @@ def cells_of(study: dict[str, Any]) -> Iterator[Cell]:
 
 def run_study(study: dict[str, Any], folders: Folders, table: Path) -> list[Row]:
     """Run the cells that have no row in the table yet, and return all rows."""
-    rows = read_rows(table)
+    rows: list[Row] = read_csv(Row, table)
     done = {Cell(row.task, row.model, row.depth, row.seed) for row in rows}
     left = [cell for cell in cells_of(study) if cell not in done]
     for number, cell in enumerate(left, 1):
         row = run_cell(cell, folders, study.get("epochs", {}).get(cell.task))
         rows.append(row)
-        write_rows(table, rows)
+        table.parent.mkdir(parents=True, exist_ok=True)
+        write_files({table: to_csv(Row, rows)}, overwrite=True)
         print(f"{number}/{len(left)} {cell} {row.accuracy:.3f} in {row.seconds:.0f} s", flush=True)
     return rows
 
@@ -132,24 +131,6 @@ def run_cell(cell: Cell, folders: Folders, epochs: int | None = None) -> Row:
         seconds=round(seconds, 1),
         threads=torch.get_num_threads(),
     )
-
-
-def read_rows(table: Path) -> list[Row]:
-    """The rows of a table; none if there is no file."""
-    if not table.is_file():
-        return []
-    with table.open(newline="") as file:
-        return TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
-
-
-def write_rows(table: Path, rows: list[Row]) -> None:
-    """Write the table, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    table.parent.mkdir(parents=True, exist_ok=True)
-    write_files({table: text.getvalue()}, overwrite=True)
 
 
 def main(

@@ -13,7 +13,8 @@ from PIL import Image
 from studies import certainty, run
 from studies.compose import Folders, compose, fits, metric_of, models, tasks
 from studies.data import IGNORE, lay_out
-from studies.run import Cell, Row, cells_of, read_rows, run_study
+from studies.run import Cell, Row, cells_of, run_study
+from studies.tables import read_csv
 
 FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 STUDY = {
@@ -102,7 +103,7 @@ def test_a_killed_study_ends_with_the_same_table(
         with pytest.raises(KeyboardInterrupt):
             run_study(STUDY, FOLDERS, table)
     rows = run_study(STUDY, FOLDERS, table)
-    assert rows == [_row(cell, None) for cell in cells_of(STUDY)] == read_rows(table)
+    assert rows == [_row(cell, None) for cell in cells_of(STUDY)] == read_csv(Row, table)
     assert len(ran) == len(rows) + 2
     before = table.read_bytes()
     run_study(STUDY, FOLDERS, table)
