@@ -20,7 +20,7 @@ from torch import Tensor
 
 from studies.compose import Folders, compose
 from studies.tables import to_csv
-from terratorch_simpler.certainty import MIN_GROUPS, assess, cka, is_look, is_settled
+from terratorch_simpler.certainty import assess, cka, is_look, is_settled
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.files import write_files
 from terratorch_simpler.groups import TILES_PER_GROUP
@@ -165,7 +165,7 @@ def study(task: str, model: str, samples: Tensor) -> Iterator[Stop | Stated | Gr
         truth = depth_of(everyone, criterion)
         for groups in (8, 16, 32):
             # Only where the statement rests on less than half of what it is judged by.
-            if groups >= MIN_GROUPS and 2 * groups <= len(everyone):
+            if 2 * groups <= len(everyone):
                 yield from _stated(task, model, criterion, shuffles, groups, size, truth)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).parent
+TASKS = Path(__file__).parent / "tasks"
+MODELS = TASKS.parent / "models.yaml"
 
 
 @dataclass(frozen=True)
@@ -30,24 +31,23 @@ class Folders:
 
 def models() -> dict[str, dict[str, Any]]:
     """The entries of ``models.yaml``."""
-    entries: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "models.yaml").read_text())
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(MODELS.read_text())
     return entries
 
 
 def tasks() -> list[str]:
     """Names of the tasks."""
-    return sorted(path.stem for path in (HERE / "tasks").glob("*.yaml"))
+    return sorted(path.stem for path in TASKS.glob("*.yaml"))
 
 
 def metric_of(task: str) -> str:
     """Name of the accuracy that a task is judged by, as TerraTorch logs it."""
-    return str(yaml.safe_load((HERE / "tasks" / f"{task}.yaml").read_text())["metric"])
+    return str(yaml.safe_load(_text(task))["metric"])
 
 
 def fits(task: str, model: str) -> bool:
     """Whether the model reads the bands of the task."""
-    text = (HERE / "tasks" / f"{task}.yaml").read_text()
-    return bool(yaml.safe_load(text)["bands"] == models()[model]["bands"])
+    return bool(yaml.safe_load(_text(task))["bands"] == models()[model]["bands"])
 
 
 def compose(
@@ -59,29 +59,24 @@ def compose(
         FileNotFoundError: If there is no such task.
         ValueError: If there is no such model, or it reads other bands.
     """
-    path = HERE / "tasks" / f"{task}.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"no task {task}: there are {', '.join(tasks())}")
+    text = _text(task)
     if model not in models():
         raise ValueError(f"no model {model}: there are {', '.join(models())}")
     if not fits(task, model):
         raise ValueError(f"{model} does not read the bands of {task}")
-    size = yaml.safe_load(path.read_text())["size"]
     places = {
         "sources": folders.sources,
         "data": folders.data,
         "weights": folders.weights,
         "samples": files("terratorch_simpler") / "samples",
-        "size": size,
+        "size": yaml.safe_load(text)["size"],
     }
-    config = yaml.safe_load(Template(path.read_text()).substitute(places))
-    entry = yaml.safe_load(Template(yaml.safe_dump(models()[model])).substitute(places))
+    config = yaml.safe_load(Template(text).substitute(places))
+    entry = yaml.safe_load(Template(MODELS.read_text()).substitute(places))[model]
     for key in ("bands", "metric", "size"):
         del config[key]
     arguments = config["model"]["init_args"]["model_args"]
     arguments.update(entry["model_args"])
-    if isinstance(arguments.get("backbone_img_size"), str):
-        arguments["backbone_img_size"] = int(arguments["backbone_img_size"])
     if entry.get("outputs") == "images":
         arguments["necks"] = [
             neck for neck in arguments["necks"] if neck["name"] != "ReshapeTokensToImage"
@@ -95,6 +90,13 @@ def compose(
     config["seed_everything"] = seed
     config["trainer"] = {"accelerator": "cpu", **config["trainer"]}
     return dict(config)
+
+
+def _text(task: str) -> str:
+    path = TASKS / f"{task}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"no task {task}: there are {', '.join(tasks())}")
+    return path.read_text()
 
 
 def _indices(which: str, depth: int) -> list[int]:

@@ -7,6 +7,7 @@ skipped, so that a run that was killed goes on where it was.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -96,8 +97,6 @@ def run_study(study: dict[str, Any], folders: Folders, table: Path) -> list[Row]
 
 def run_cell(cell: Cell, folders: Folders, epochs: int | None = None) -> Row:
     """Train and test one cell."""
-    import tempfile
-
     from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.backbones import count_parameters

@@ -107,12 +107,14 @@ def _sums_of_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over the rows and columns of a weight's bits, taken as integers modulo 2^64.
 
     They are exact, so that they do not depend on device, threads or order, and are taken where the
-    weight is: to hash all of Prithvi-EO-2 300M takes longer than to run it on tens of tiles.
+    weight is: only they have to be fetched and hashed.
     """
     data = weight.contiguous().reshape(-1).view(torch.uint8)
-    data = torch.nn.functional.pad(data, (0, -len(data) % 8)).view(torch.int64)
-    rows = weight.shape[0] if weight.ndim > 1 and len(data) % weight.shape[0] == 0 else 1
-    table = data.view(rows, -1)
+    if len(data) % 8:
+        data = torch.nn.functional.pad(data, (0, -len(data) % 8))
+    bits = data.view(torch.int64)
+    rows = weight.shape[0] if weight.ndim > 1 and len(bits) % weight.shape[0] == 0 else 1
+    table = bits.view(rows, -1)
     return table.sum(0), table.sum(1)
 
 

@@ -13,7 +13,7 @@ from terratorch_simpler.catalogue import example_input
 from terratorch_simpler.costs import Example
 from terratorch_simpler.inputs import modalities_of
 from terratorch_simpler.quiet import quiet_lightning
-from terratorch_simpler.sources import TrainingImages, unpack
+from terratorch_simpler.sources import TaskImages, unpack
 from terratorch_simpler.subjects import Subject
 
 
@@ -101,6 +101,6 @@ def first_batch(datamodule: LightningDataModule, batch_size: int) -> Any:
             enable_model_summary=False,
             enable_progress_bar=False,
         )
-        images = TrainingImages(datamodule, samples=batch_size, seed=0)
+        images = TaskImages(datamodule, samples=batch_size, seed=0)
         trainer.validate(keep, datamodule=images, verbose=False)
     return keep.batch

@@ -44,19 +44,19 @@ class InputStatistics:
             ValueError: If they hold NaN or infinity.
         """
         # Without a copy: this runs on every pixel that the backbone sees.
-        images = images.detach().float().flatten(2)
-        sums = images.sum(2)
+        pixels = images.detach().float().flatten(2)
+        sums = pixels.sum(2)
         # Finite where all pixels are, short of an overflow.
         if not torch.isfinite(sums).all():
             check_finite(images)
-        norms = torch.linalg.vector_norm(images, dim=2).cpu().double()
+        norms = torch.linalg.vector_norm(pixels, dim=2).cpu().double()
         self._sums.append(torch.stack([sums.cpu().double().sum(0), norms.square().sum(0)]))
-        self._pixels += images.shape[0] * images.shape[2]
+        self._pixels += pixels.shape[0] * pixels.shape[2]
         if self.means is None or self.stds is None:
             return
         mean, std = torch.tensor(self.means), torch.tensor(self.stds)
         # Each by itself: torch.aminmax takes ten times as long along a dimension.
-        low, high = (edge.cpu() * std + mean for edge in (images.amin(2), images.amax(2)))
+        low, high = (edge.cpu() * std + mean for edge in (pixels.amin(2), pixels.amax(2)))
         self._lowest = min(self._lowest, low.min().item())
         self._highest = max(self._highest, high.max().item())
 
@@ -135,13 +135,16 @@ def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | Non
             )
 
 
-def check_finite(images: Tensor) -> None:
+def check_finite(image: Any) -> None:
     """Refuse images with holes.
+
+    Args:
+        image: An image tensor, or a dict of them by modality.
 
     Raises:
         ValueError: If they hold NaN or infinity.
     """
-    if not torch.isfinite(images).all():
+    if not all(torch.isfinite(tiles).all() for tiles in modalities_of(image).values()):
         raise ValueError(
             "the tiles hold NaN or infinity: replace them (no_data_replace in a TerraTorch config)"
         )

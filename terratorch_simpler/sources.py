@@ -140,7 +140,7 @@ def _blame(datamodule: LightningDataModule, what: str) -> Iterator[None]:
         raise ValueError(f"{type(datamodule).__name__} {what}: {one_line(error)}") from error
 
 
-class TrainingImages(LightningDataModule):
+class TaskImages(LightningDataModule):
     """Images of a datamodule, chosen by seed and normalised as its task sees them.
 
     Random augmentation would make the plan depend on a draw: the validation transform is used, and
@@ -276,7 +276,7 @@ def open_source(tiles: Any, samples: int | None, seed: int, split: Split = "trai
     if isinstance(tiles, LightningDataModule):
         return Source(
             f"{split} images of {type(tiles).__name__}",
-            {"datamodule": TrainingImages(tiles, samples, seed, split)},
+            {"datamodule": TaskImages(tiles, samples, seed, split)},
             bands=band_names(getattr(tiles, "output_bands", None)),
         )
     if isinstance(tiles, Iterable) and not isinstance(tiles, str | Tensor | Mapping):

@@ -17,7 +17,7 @@ from terratorch_simpler.costs import Example
 from terratorch_simpler.families import FAMILIES, find_family
 from terratorch_simpler.families.structure import STRUCTURE
 from terratorch_simpler.families.timm_vit import TIMM_VIT
-from terratorch_simpler.inputs import check_finite, check_images, modalities_of
+from terratorch_simpler.inputs import check_finite, check_images
 from terratorch_simpler.pruning import prune_module
 from terratorch_simpler.sources import Tiles, by_frame
 from terratorch_simpler.taskconfig import build_task
@@ -94,8 +94,7 @@ class Subject:
         if self.backbone.by_frame:
             tiles = by_frame(tiles)
         check_images(tiles.image, self.backbone, tiles.inputs)
-        for images in modalities_of(tiles.image).values():
-            check_finite(images)
+        check_finite(tiles.image)
 
 
 def subject_of(backbone: str | nn.Module, blocks: str | None = None, **arguments: Any) -> Subject:

@@ -18,7 +18,6 @@ class Thumbnails:
     Args:
         bands: Names of the bands; without RED, GREEN and BLUE among them the first three (or one)
             are shown.
-
     """
 
     def __init__(self, bands: list[str] | None) -> None:

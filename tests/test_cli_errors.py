@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -754,18 +755,20 @@ def no_gpu_for_fabric(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(accelerator, "is_available", staticmethod(lambda: False))
 
 
-def profiling(
+def mistake_in(
+    command: str,
     what: str,
     typed: str,
     *says: str,
     prepare: Callable[[], Options] = dict,
     patch: Callable[[pytest.MonkeyPatch], None] | None = None,
 ) -> Case:
-    """A mistake in ``profile``, by what is typed after it."""
-    arguments = ("profile", *typed.split(), "--quiet", "--output", OUTPUT)
-    return Case(f"profile: {what}", prepare, says, patch, arguments)
+    """A mistake in a command, by what is typed after it."""
+    arguments = (command, *typed.split(), "--quiet", "--output", OUTPUT)
+    return Case(f"{command}: {what}", prepare, says, patch, arguments)
 
 
+profiling = partial(mistake_in, "profile")
 TINY = "--backbone prithvi_eo_tiny --accelerator cpu"
 PROFILES = [
     profiling(

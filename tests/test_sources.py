@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from terratorch_simpler.quiet import quiet_lightning
-from terratorch_simpler.sources import Source, TrainingImages, open_source, unpack
+from terratorch_simpler.sources import Source, TaskImages, open_source, unpack
 from terratorch_simpler.tiles import GeoTiffTiles
 from tests.rasters import BANDS, write_tiles
 
@@ -96,7 +96,7 @@ def test_training_images_are_what_the_task_sees(make_datamodule: MakeDataModule)
 def test_training_images_are_normalised_and_not_augmented(make_datamodule: MakeDataModule) -> None:
     means, stds = (np.array(values)[:, None, None] for values in (MEANS, STDS))
     datamodule = make_datamodule(means=MEANS, stds=STDS)
-    given = by_name(validate(datamodule=TrainingImages(datamodule, 4, 0)))
+    given = by_name(validate(datamodule=TaskImages(datamodule, 4, 0)))
     for name, image in given.items():
         with rasterio.open(TRAIN / "images" / name) as source:
             wanted = (source.read() - means) / stds
@@ -105,7 +105,7 @@ def test_training_images_are_normalised_and_not_augmented(make_datamodule: MakeD
 
 def test_training_images_are_chosen_by_seed(make_datamodule: MakeDataModule) -> None:
     first, again, other = (
-        list(by_name(validate(datamodule=TrainingImages(make_datamodule(), 12, seed))))
+        list(by_name(validate(datamodule=TaskImages(make_datamodule(), 12, seed))))
         for seed in (3, 3, 4)
     )
     assert len(set(first)) == 12
@@ -115,7 +115,7 @@ def test_training_images_are_chosen_by_seed(make_datamodule: MakeDataModule) -> 
 
 
 def test_all_training_images_where_samples_asks_for_more(make_datamodule: MakeDataModule) -> None:
-    given = by_name(validate(datamodule=TrainingImages(make_datamodule(), 1000, 0)))
+    given = by_name(validate(datamodule=TaskImages(make_datamodule(), 1000, 0)))
     assert set(given) == {path.name for path in (TRAIN / "images").glob("*.tif")}
 
 
@@ -124,7 +124,7 @@ def test_batches_and_workers_of_the_datamodule_change_nothing(
     make_datamodule: MakeDataModule, how: dict[str, int]
 ) -> None:
     wanted, given = (
-        by_name(validate(datamodule=TrainingImages(make_datamodule(**changes), 7, 0)))
+        by_name(validate(datamodule=TaskImages(make_datamodule(**changes), 7, 0)))
         for changes in ({}, how)
     )
     assert list(given) == list(wanted)
@@ -134,7 +134,7 @@ def test_batches_and_workers_of_the_datamodule_change_nothing(
 
 def test_a_last_batch_is_not_lost(make_datamodule: MakeDataModule) -> None:
     datamodule = make_datamodule(drop_last=True, batch_size=8)
-    assert len(by_name(validate(datamodule=TrainingImages(datamodule, 13, 0)))) == 13
+    assert len(by_name(validate(datamodule=TaskImages(datamodule, 13, 0)))) == 13
 
 
 def test_the_bands_of_a_datamodule_are_known(make_datamodule: MakeDataModule) -> None:
@@ -226,14 +226,14 @@ def test_images_that_cannot_be_normalised(make_datamodule: MakeDataModule) -> No
     datamodule = make_datamodule(output_bands=BANDS[:5])
     message = r"cannot normalise its images \(means and stds, one a band\?\): .* size of tensor"
     with pytest.raises(ValueError, match=message):
-        validate(datamodule=TrainingImages(datamodule, 8, 0))
+        validate(datamodule=TaskImages(datamodule, 8, 0))
 
 
 def test_a_datamodule_without_images(make_datamodule: MakeDataModule, tmp_path: Path) -> None:
     datamodule = make_datamodule(train_data_root=tmp_path)
     message = "cannot give its training images, check .*: .*train_dataset has length 0"
     with pytest.raises(ValueError, match=message):
-        validate(datamodule=TrainingImages(datamodule, 8, 0))
+        validate(datamodule=TaskImages(datamodule, 8, 0))
 
 
 # Loaders and iterables

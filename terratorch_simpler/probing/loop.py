@@ -77,8 +77,7 @@ class ProbeLoop(LightningModule):
         image, inputs = apply_to_collection(
             (tiles.image, tiles.inputs), Tensor, lambda value: value.to(self.device)
         )
-        for images in modalities_of(image).values():
-            check_finite(images)
+        check_finite(image)
         run = len(next(iter(modalities_of(image).values())))
         first = self.tiles * run // count
         features = self.reader(image, range(first, first + run), **inputs)

@@ -158,9 +158,9 @@ def _open(train: Any, val: Any, settings: ProbeSettings) -> tuple[Source, Source
     """
     if val is None and isinstance(train, LightningDataModule):
         val = train
+    if val is None:
+        raise ValueError("there are no tiles to validate on: give val, with labels")
     for what, tiles in (("train", train), ("val", val)):
-        if tiles is None:
-            raise ValueError(f"there are no tiles to validate on: give {what}, with labels")
         if isinstance(tiles, GeoTiffTiles):
             raise ValueError(
                 f"{what} is GeoTiffTiles, which hold no labels: give a DataLoader, or the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.test_cli_errors import (
     command,
     config,
     folder,
+    mistake_in,
     no_gpu_for_fabric,
     text_config,
 )
@@ -30,16 +32,8 @@ TASK = "--config task.yaml --accelerator cpu"
 TWO = config(classes=2)
 
 
-def probing(
-    what: str,
-    typed: str,
-    *says: str,
-    prepare: Callable[[], Options] = dict,
-    patch: Callable[[pytest.MonkeyPatch], None] | None = None,
-) -> Case:
-    """A mistake in ``probe``, by what is typed after it."""
-    arguments = ("probe", *typed.split(), "--quiet", "--output", OUTPUT)
-    return Case(f"probe: {what}", prepare, says, patch, arguments)
+probing = partial(mistake_in, "probe")
+"""A mistake in ``probe``, by what is typed after it."""
 
 
 def labelled(*edits: tuple[str, str], **how: Any) -> Callable[[], Options]:
