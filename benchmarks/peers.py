@@ -13,21 +13,17 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import terratorch_simpler as simpler
 from benchmarks.ratios import ratio
-from benchmarks.selection import BANDS, BATCH, SIZE, selecting
-from terratorch_simpler.backbones import load_backbone
+from benchmarks.selection import BATCH, SIZE, sample, selecting
 from terratorch_simpler.groups import TILES_PER_GROUP
 from terratorch_simpler.similarity import LayerSimilarity
 
-NAME = "prithvi_eo_v2_tiny_tl"
 TILES, FEW_TILES = 256, 32
 """Few for those that take many times as long as a forward pass."""
 
@@ -36,10 +32,7 @@ Batches = list[Tensor]
 
 def measure() -> Iterator[tuple[str, Any]]:
     """How many times as long as ``select`` others take, and how far one's matrix is from ours."""
-    samples = files("terratorch_simpler") / "samples"
-    backbone = load_backbone(
-        NAME, pretrained=True, ckpt_path=str(samples / f"{NAME}.pt"), bands=BANDS
-    )
+    backbone, chips = sample()
     module = backbone.module.eval()
     layers = [f"blocks.{block}" for block in range(backbone.depth)]
     many, few = (_batches(torch.randn(tiles, 6, SIZE, SIZE)) for tiles in (TILES, FEW_TILES))
@@ -53,7 +46,6 @@ def measure() -> Iterator[tuple[str, Any]]:
     for peer in (torch_cka, ckatorch, cka_pytorch):
         slow = _quiet(partial(peer, module, few, layers))
         yield f"{peer.__name__}_over_select_tokens", ratio(slow, ours)
-    chips = simpler.GeoTiffTiles(str(samples / "train" / "images"), BANDS, size=128)
     images = torch.cat([batch["image"] for batch in chips])
     real = _batches((images - images.mean((0, 2, 3), True)) / images.std((0, 2, 3), keepdim=True))
     difference = pytorch_cka(module, real, layers) - of_whole_images(module, real, layers)

@@ -34,12 +34,17 @@ def measure() -> dict[str, Any]:
         tasks = [unet(NAME, channels), unet(f"simpler_{NAME}", channels, keep_blocks=KEEP)]
         slow, fast = (_infer(task.eval(), images) for task in tasks)
         results[f"unet_{channels[0]}_inference"] = ratio(slow, fast)
-        slow, fast = (_train(task.train(), images) for task in tasks)
+        slow, fast = (train_step(task.train(), images) for task in tasks)
         results[f"unet_{channels[0]}_training"] = ratio(slow, fast)
     return results
 
 
-def unet(backbone: str, channels: list[int], **arguments: Any) -> nn.Module:
+def unet(
+    backbone: str,
+    channels: list[int],
+    peft_config: dict[str, Any] | None = None,
+    **arguments: Any,
+) -> nn.Module:
     """A segmentation model with random weights."""
     from terratorch.models import EncoderDecoderFactory
 
@@ -55,6 +60,7 @@ def unet(backbone: str, channels: list[int], **arguments: Any) -> nn.Module:
         decoder="UNetDecoder",
         decoder_channels=channels,
         num_classes=7,
+        peft_config=peft_config,
     )
     return model
 
@@ -67,8 +73,10 @@ def _infer(model: nn.Module, images: Tensor) -> Callable[[], object]:
     return run
 
 
-def _train(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+def train_step(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    """A training step of what can be trained."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=1e-4)
     labels = torch.randint(7, (len(images), *images.shape[-2:]))
 
     def run() -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-import terratorch_simpler as simpler
 from benchmarks.ratios import ratio
 from terratorch_simpler.backbones import Backbone, load_backbone
 from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
 from terratorch_simpler.selection import SelectionWarning, run_selection
 from terratorch_simpler.settings import Settings
+from terratorch_simpler.tiles import GeoTiffTiles
 
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
-SIZE, BATCH = 224, 8
+SMALL, SIZE, BATCH = "prithvi_eo_v2_tiny_tl", 224, 8
 
 
 def measure() -> Iterator[tuple[str, dict[str, float]]]:
@@ -29,12 +29,12 @@ def measure() -> Iterator[tuple[str, dict[str, float]]]:
     ``sample_from_disk`` both read the sample's chips from disk.
     """
     for pooling in TILES_PER_GROUP:
-        found = _from_memory("prithvi_eo_v2_tiny_tl", 512, pooling)
+        found = _from_memory(SMALL, 512, pooling)
         yield f"prithvi_tiny_512_tiles_{pooling}", found
     yield "prithvi_300m_32_tiles_tokens", _from_memory("prithvi_eo_v2_300", 32, "tokens")
     found = _from_memory("terramind_v1_base", 32, "tokens", bands=12, modalities=["S2L2A"])
     yield "terramind_base_32_tiles_tokens", found
-    yield "sample_from_disk", _from_disk()
+    yield "sample_from_disk", _ratio(*sample(), "tokens")
     yield "epoch_on_the_sample_over_select", _epoch_over_select()
 
 
@@ -46,32 +46,28 @@ def _from_memory(
     return _ratio(backbone, batches, pooling)
 
 
-def _from_disk() -> dict[str, float]:
+def sample() -> tuple[Backbone, GeoTiffTiles]:
+    """The sample's backbone, with its weights, and its 48 training chips of 128 px."""
     samples = files("terratorch_simpler") / "samples"
-    tiles = simpler.GeoTiffTiles(str(samples / "train" / "images"), BANDS, size=128, samples=48)
-    backbone = load_backbone(
-        "prithvi_eo_v2_tiny_tl",
-        pretrained=True,
-        ckpt_path=str(samples / "prithvi_eo_v2_tiny_tl.pt"),
-        bands=BANDS,
-    )
-    return _ratio(backbone, tiles, "tokens")
+    checkpoint = str(samples / f"{SMALL}.pt")
+    backbone = load_backbone(SMALL, pretrained=True, ckpt_path=checkpoint, bands=BANDS)
+    tiles = str(samples / "train" / "images")
+    return backbone, GeoTiffTiles(tiles, BANDS, size=128, samples=48)
 
 
 def _epoch_over_select() -> dict[str, float]:
     """An epoch of fine-tuning on the sample, without validation, over ``select`` on its tiles."""
     from lightning.pytorch import Trainer
-    from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.cli.demo import task_config
     from terratorch_simpler.quiet import quiet_lightning
-    from terratorch_simpler.taskconfig import read_task
+    from terratorch_simpler.taskconfig import build_task, read_task
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "task.yaml"
         config.write_text(task_config())
         task = read_task(config)
-        cli = build_lightning_cli(["--config", str(config)], run=False)
+        built = build_task(config)
 
         def epoch() -> None:
             with quiet_lightning():
@@ -83,7 +79,7 @@ def _epoch_over_select() -> dict[str, float]:
                     enable_checkpointing=False,
                     enable_progress_bar=False,
                     enable_model_summary=False,
-                ).fit(cli.model, datamodule=cli.datamodule)
+                ).fit(built.task, datamodule=built.datamodule)
 
         return ratio(epoch, selecting(task.backbone, task.datamodule, "tokens"))
 
