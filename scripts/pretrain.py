@@ -1,16 +1,20 @@
-"""Pre-train the sample's small Prithvi backbone as a masked autoencoder.
+"""Pre-train a small Prithvi backbone as a masked autoencoder: the sample's, or one of the studies'.
 
-The encoder is TerraTorch's ``prithvi_eo_v2_tiny_tl`` (12 blocks, 192 wide), trained from random
-weights on the scenes of ``pretrain_scenes.yaml`` with TerraTorch's own ``PrithviMAE`` under a
-light decoder, which is thrown away afterwards. Acquisition dates and places are not used, so the
+The encoder is TerraTorch's ``prithvi_eo_v2_tiny_tl`` (12 blocks, 192 wide, unless said otherwise),
+trained from random weights on the scenes of a YAML file with TerraTorch's own ``PrithviMAE`` under
+a light decoder, which is thrown away afterwards. Acquisition dates and places are not used, so the
 encoder knows none: do not pass coordinates to it. The budget is wall-clock time, so a repeated run
 takes as many steps as the machine allows and gives similar, not equal, weights::
 
     python scripts/pretrain.py --root SCENES --output RUN --minutes 85
 
 ``RUN`` receives the checkpoint and the loss curve; at the end the encoder (float16) and the curve
-are written into the sample. Go on after an interruption with ``--resume``; write the sample's
-weights from the checkpoint alone with ``--export-only``.
+are written into the sample, or where ``--export`` says. Go on after an interruption with
+``--resume``; write the weights from the checkpoint alone with ``--export-only``. The deeper encoder
+of the studies, from other scenes and another seed::
+
+    python scripts/pretrain.py --root SCENES --output RUN --minutes 70 --depth 24 --width 128 \\
+        --seed 1 --scenes scripts/pretrain_scenes_mae24.yaml --export studies/weights/mae24.pt
 """
 
 from __future__ import annotations
@@ -68,6 +72,9 @@ class Settings:
     scenes: Path
     sample: Path
     output: Path
+    export: Path
+    depth: int
+    width: int
     minutes: float
     batch: int
     learning_rate: float
@@ -203,12 +210,13 @@ class Crops:
             yield torch.stack([self.crop(size) for _ in range(count)])
 
 
-def build_model() -> nn.Module:
-    """Build TerraTorch's masked autoencoder around the backbone."""
+def build_model(depth: int, width: int) -> nn.Module:
+    """Build TerraTorch's masked autoencoder around the backbone, with heads of 64 channels."""
     from terratorch.registry import FULL_MODEL_REGISTRY
 
+    encoder = {"depth": depth, "embed_dim": width, "num_heads": width // 64}
     model: nn.Module = FULL_MODEL_REGISTRY.build(
-        f"{BACKBONE}_mae", pretrained=False, bands=BANDS, **DECODER
+        f"{BACKBONE}_mae", pretrained=False, bands=BANDS, **encoder, **DECODER
     )
     return model
 
@@ -313,15 +321,12 @@ def write_curve(path: Path, rows: list[tuple[float, ...]]) -> None:
             writer.writerow([int(step), f"{minutes:.2f}", f"{train:.4f}", f"{held_out:.4f}"])
 
 
-def export(checkpoint: Path, sample: Path) -> Path:
-    """Write the encoder in float16 and the loss curve into the sample.
+def export(checkpoint: Path, target: Path) -> None:
+    """Write the encoder in float16, and the loss curve beside it.
 
     Args:
         checkpoint: Checkpoint of this script.
-        sample: Folder of the sample.
-
-    Returns:
-        The file with the encoder's weights, keyed as TerraTorch's ``PrithviViT``.
+        target: File for the encoder's weights, keyed as TerraTorch's ``PrithviViT``.
     """
     saved = load_checkpoint(checkpoint)
     prefix = "encoder."
@@ -330,10 +335,8 @@ def export(checkpoint: Path, sample: Path) -> Path:
         for key, value in saved["model"].items()
         if key.startswith(prefix)
     }
-    target = sample / f"{BACKBONE}.pt"
     replace_atomically(target, encoder)
-    write_curve(sample / "pretraining.csv", [tuple(row) for row in saved["rows"]])
-    return target
+    write_curve(target.parent / "pretraining.csv", [tuple(row) for row in saved["rows"]])
 
 
 def train(settings: Settings) -> Path:
@@ -353,7 +356,7 @@ def train(settings: Settings) -> Path:
     generator = np.random.default_rng(settings.seed)
     crops = Crops(read_sources(settings), settings.batch, generator)
     held_out = read_held_out(settings.sample)
-    model = build_model()
+    model = build_model(settings.depth, settings.width)
     optimizer = build_optimizer(model)
     progress = Progress()
     if settings.resume:
@@ -407,6 +410,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--scenes", type=Path, default=HERE / "pretrain_scenes.yaml")
     result.add_argument("--sample", type=Path, default=sample, help="folder of the sample")
     result.add_argument("--output", type=Path, required=True, help="folder of the run")
+    weights = sample / f"{BACKBONE}.pt"
+    result.add_argument("--export", type=Path, default=weights, help="file for the encoder")
+    result.add_argument("--depth", type=int, default=12, help="blocks of the encoder")
+    result.add_argument("--width", type=int, default=192, help="its channels, a multiple of 64")
     result.add_argument("--minutes", type=float, default=85.0, help="wall-clock budget")
     result.add_argument("--batch", type=int, default=64)
     result.add_argument("--learning-rate", type=float, default=8e-4)
@@ -428,10 +435,10 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     try:
         checkpoint = settings.output / "checkpoint.pt" if export_only else train(settings)
-        written = export(checkpoint, settings.sample)
+        export(checkpoint, settings.export)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"wrote {written}")
+    print(f"wrote {settings.export}")
 
 
 if __name__ == "__main__":

@@ -50,10 +50,8 @@ def fits(task: str, model: str) -> bool:
     return bool(yaml.safe_load(_text(task))["bands"] == models()[model]["bands"])
 
 
-def compose(
-    task: str, model: str, folders: Folders, *, seed: int = 0, keep: int | None = None
-) -> dict[str, Any]:
-    """The config of a task with a model, full or cut to its first ``keep`` blocks.
+def compose(task: str, model: str, folders: Folders, *, seed: int = 0) -> dict[str, Any]:
+    """The config of a task with a model at its full depth.
 
     Raises:
         FileNotFoundError: If there is no such task.
@@ -84,9 +82,6 @@ def compose(
     for neck in arguments["necks"]:
         if neck["name"] == "SelectIndices":
             neck["indices"] = _indices(neck["indices"], entry["depth"])
-    if keep is not None:
-        arguments["backbone"] = f"simpler_{arguments['backbone']}"
-        arguments["backbone_keep_blocks"] = keep
     config["seed_everything"] = seed
     config["trainer"] = {"accelerator": "cpu", **config["trainer"]}
     return dict(config)

@@ -22,7 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 Array = NDArray[np.generic]
 IGNORE = 255
-GEWATA_CHIP, DUBAI_CHIP = 96, 224
+GEWATA_CHIP, DUBAI_CHIP = 96, 112
 MIN_LABELLED = 0.2
 """Share of a chip's pixels."""
 SHOWS_ITS_FLOOD = 0.1
@@ -85,13 +85,14 @@ def gewata(source: Path) -> Iterator[Chip]:
 
 
 def dubai(source: Path) -> Iterator[Chip]:
-    """Aerial scenes in chips, split by tile."""
+    """Aerial scenes at half their resolution in chips, split by tile."""
     for tile in range(1, 9):
         for path in sorted((source / f"Tile {tile}" / "images").glob("*.jpg")):
-            image = np.asarray(Image.open(path).convert("RGB"))
+            image = np.asarray(Image.open(path).convert("RGB").reduce(2))
             colours = Image.open(source / f"Tile {tile}" / "masks" / f"{path.stem}.png")
             packed = np.asarray(colours.convert("RGB")).astype(np.int64) @ [65536, 256, 1]
-            mask = _classes(packed, [int(colour[1:], 16) for colour in DUBAI_CLASSES])
+            codes = [int(colour[1:], 16) for colour in DUBAI_CLASSES]
+            mask = _classes(packed, codes)[::2, ::2]
             step = DUBAI_CHIP * (2 if tile in DUBAI_LARGE else 1)
             for top in range(0, image.shape[0] - DUBAI_CHIP + 1, step):
                 for left in range(0, image.shape[1] - DUBAI_CHIP + 1, step):

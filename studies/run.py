@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 import yaml
 
 from studies.compose import Folders, compose, fits, metric_of, models
+from studies.methods import FIRST, METHODS
 from studies.tables import read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.quiet import quiet_lightning
@@ -30,12 +32,14 @@ class Cell:
     Attributes:
         task: A task of ``tasks/``.
         model: A model of ``models.yaml``.
-        depth: Blocks kept, the first ones.
+        method: How it is cut and trained, a name of ``methods.py``.
+        depth: Blocks kept.
         seed: Of the head's weights, the order of the tiles and their augmentation.
     """
 
     task: str
     model: str
+    method: str
     depth: int
     seed: int
 
@@ -49,12 +53,13 @@ class Row:
         accuracy: On the test tiles, after the last epoch.
         epochs: How many there were.
         parameters: Of the whole model.
-        seconds: Of training, validation included, on ``threads`` threads.
+        seconds: Of training, on ``threads`` threads.
         threads: Threads that torch computed with.
     """
 
     task: str
     model: str
+    method: str
     depth: int
     seed: int
     metric: str
@@ -69,25 +74,26 @@ def cells_of(study: dict[str, Any]) -> Iterator[Cell]:
     """The cells of a study, seed by seed, so that a first answer is there early.
 
     Args:
-        study: ``seeds``, ``depths``, and ``models`` and ``tasks``, of which those pairs count that
-            share their bands.
+        study: ``seeds`` and ``grids``: in each ``tasks``, ``models``, ``depths`` and ``methods``
+            (``first`` alone, unless said). Pairs that do not share their bands are left out, and
+            depths that a model does not have.
     """
     for seed in study["seeds"]:
-        for task in study["tasks"]:
-            for model in study["models"]:
+        for grid in study["grids"]:
+            for task, model in product(grid["tasks"], grid["models"]):
                 if fits(task, model):
-                    for depth in study["depths"]:
+                    for method, depth in product(grid.get("methods", [FIRST]), grid["depths"]):
                         if depth <= models()[model]["depth"]:
-                            yield Cell(task, model, depth, seed)
+                            yield Cell(task, model, method, depth, seed)
 
 
 def run_study(study: dict[str, Any], folders: Folders, table: Path) -> list[Row]:
     """Run the cells that have no row in the table yet, and return all rows."""
     rows: list[Row] = read_csv(Row, table)
-    done = {Cell(row.task, row.model, row.depth, row.seed) for row in rows}
+    done = {Cell(row.task, row.model, row.method, row.depth, row.seed) for row in rows}
     left = [cell for cell in cells_of(study) if cell not in done]
     for number, cell in enumerate(left, 1):
-        row = run_cell(cell, folders, study.get("epochs", {}).get(cell.task))
+        row = run_cell(cell, folders)
         rows.append(row)
         table.parent.mkdir(parents=True, exist_ok=True)
         write_files({table: to_csv(Row, rows)}, overwrite=True)
@@ -95,15 +101,13 @@ def run_study(study: dict[str, Any], folders: Folders, table: Path) -> list[Row]
     return rows
 
 
-def run_cell(cell: Cell, folders: Folders, epochs: int | None = None) -> Row:
+def run_cell(cell: Cell, folders: Folders) -> Row:
     """Train and test one cell."""
     from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.backbones import count_parameters
 
-    depth = models()[cell.model]["depth"]
-    keep = None if cell.depth == depth else cell.depth
-    config = compose(cell.task, cell.model, folders, seed=cell.seed, keep=keep)
+    config = configure(cell, folders)
     with tempfile.TemporaryDirectory() as folder, quiet_lightning():
         quiet = {
             "logger": False,
@@ -111,8 +115,10 @@ def run_cell(cell: Cell, folders: Folders, epochs: int | None = None) -> Row:
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "default_root_dir": folder,
+            # The recipe is fixed: nothing is decided by validation.
+            "limit_val_batches": 0,
         }
-        config["trainer"] |= quiet | ({} if epochs is None else {"max_epochs": epochs})
+        config["trainer"] |= quiet
         file = Path(folder) / "task.yaml"
         file.write_text(yaml.safe_dump(config))
         cli = build_lightning_cli(["--config", str(file)], run=False)
@@ -130,6 +136,13 @@ def run_cell(cell: Cell, folders: Folders, epochs: int | None = None) -> Row:
         seconds=round(seconds, 1),
         threads=torch.get_num_threads(),
     )
+
+
+def configure(cell: Cell, folders: Folders) -> dict[str, Any]:
+    """The config of a cell: what ``terratorch fit -c`` takes."""
+    config = compose(cell.task, cell.model, folders, seed=cell.seed)
+    METHODS[cell.method](config, models()[cell.model]["depth"], cell.depth)
+    return config
 
 
 def main(
