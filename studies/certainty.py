@@ -6,34 +6,27 @@ all tiles of a task, keeps the samples of each tile, and reshuffles them: no fur
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
 from studies.compose import Folders, compose
+from studies.samples import samples_of
 from studies.tables import to_csv
 from terratorch_simpler.certainty import assess, cka, is_look, is_settled
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.files import write_files
 from terratorch_simpler.groups import TILES_PER_GROUP
-from terratorch_simpler.loop import SelectionLoop, run_loop
-from terratorch_simpler.sampling import LayerSampler
-from terratorch_simpler.settings import Settings
 from terratorch_simpler.similarity import hsic_terms
-from terratorch_simpler.sources import open_source
-from terratorch_simpler.taskconfig import read_task
 
 CASES = (("eurosat", "dinov2"), ("flood_water", "mae12"), ("gewata_landcover", "mae12"))
 CHOOSES = ("simpler", "stabilization")
-SHUFFLES, MOST_TILES, MANY = 200, 512, 10_000
+SHUFFLES, MOST_TILES = 200, 512
 GROUP_SIZES = (4, 8, 16, 32, 64)
 LEVELS = (0.8, 0.9, 0.95)
 RESULTS = Path(__file__).parent / "results"
@@ -97,34 +90,6 @@ class Grouped:
     tiles_per_group: int
     depth: int
     confidence: float | None
-
-
-def samples_of(task: str, model: str, folders: Folders) -> Tensor:
-    """Samples of every training tile of a task: [tiles, layers, tokens, width]."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "task.yaml"
-        config.write_text(yaml.safe_dump(compose(task, model, folders)))
-        read = read_task(config)
-    settings = Settings(early_stop=False)
-    source = open_source(read.datamodule, MANY, 0)
-    loop = SelectionLoop(read.backbone, source, settings, 0, MANY)
-    kept = _Keeping(read.backbone, settings.pooling, settings.tokens, 0)
-    loop.sampler = kept
-    run_loop(loop, source, settings)
-    return torch.cat(kept.samples, dim=1).transpose(0, 1)
-
-
-class _Keeping(LayerSampler):
-    """A sampler that remembers."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.samples: list[Tensor] = []
-
-    def __call__(self, images: Any, places: Sequence[int], **inputs: Tensor) -> Tensor:
-        samples = super().__call__(images, places, **inputs)
-        self.samples.append(samples.cpu())
-        return samples
 
 
 def terms_of(samples: Tensor, order: NDArray[np.int64], size: int) -> Terms:
@@ -208,7 +173,9 @@ def main() -> None:
     folders = auto_cli(Folders, as_positional=False)
     torch.set_grad_enabled(False)
     rows = [
-        row for task, model in CASES for row in study(task, model, samples_of(task, model, folders))
+        row
+        for task, model in CASES
+        for row in study(task, model, samples_of(compose(task, model, folders)))
     ]
     RESULTS.mkdir(exist_ok=True)
     tables = {"early_stop": Stop, "confidence": Stated, "group_size": Grouped}

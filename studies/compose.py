@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -48,6 +49,14 @@ def metric_of(task: str) -> str:
 def fits(task: str, model: str) -> bool:
     """Whether the model reads the bands of the task."""
     return bool(yaml.safe_load(_text(task))["bands"] == models()[model]["bands"])
+
+
+def pairs() -> Iterator[tuple[str, str]]:
+    """All tasks with the models that read their bands."""
+    for task in tasks():
+        for model in models():
+            if fits(task, model):
+                yield task, model
 
 
 def compose(task: str, model: str, folders: Folders, *, seed: int = 0) -> dict[str, Any]:

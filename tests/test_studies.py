@@ -2,26 +2,33 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from PIL import Image
+from torch import nn
 
-from studies import certainty, run
+from studies import certainty, norms, run
+from studies.choices import SHUFFLES, choices
 from studies.compose import Folders, compose, fits, metric_of, models, tasks
 from studies.data import IGNORE, lay_out
-from studies.run import Cell, Row, cells_of, run_study
+from studies.methods import FIRST
+from studies.run import Cell, Row, cells_of, configure, run_study
 from studies.tables import read_csv
+from terratorch_simpler.criteria import CRITERIA
 
 FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 STUDY = {
     "seeds": [0, 1],
-    "tasks": ["eurosat", "flood_water"],
-    "models": ["mae12", "dinov2"],
-    "depths": [2, 12, 24],
+    "grids": [
+        {"tasks": ["eurosat", "flood_water"], "models": ["mae12", "dinov2"], "depths": [2, 12, 24]},
+        {"tasks": ["eurosat"], "models": ["dinov2"], "depths": [4], "methods": ["lora", "frozen"]},
+    ],
 }
 
 
@@ -38,13 +45,33 @@ def test_every_task_has_a_model_and_a_config(task: str) -> None:
     assert metric_of(task).startswith("test/")
 
 
+@pytest.mark.parametrize("task", tasks())
+def test_the_learning_rate_falls_until_the_last_epoch(task: str) -> None:
+    model = next(model for model in models() if fits(task, model))
+    config = compose(task, model, FOLDERS)
+    schedule = config["model"]["init_args"]["scheduler_hparams"]
+    assert schedule == {"T_max": config["trainer"]["max_epochs"]}
+
+
 def test_a_cut_changes_the_backbone_alone() -> None:
-    full = compose("flood_water", "mae12", FOLDERS)
-    cut = compose("flood_water", "mae12", FOLDERS, keep=4)
+    full = configure(Cell("flood_water", "mae12", FIRST, 12, 0), FOLDERS)
+    assert full == compose("flood_water", "mae12", FOLDERS)
+    cut = configure(Cell("flood_water", "mae12", FIRST, 4, 0), FOLDERS)
     arguments = cut["model"]["init_args"]["model_args"]
     assert arguments.pop("backbone_keep_blocks") == 4
     arguments["backbone"] = arguments["backbone"].removeprefix("simpler_")
     assert cut == full
+
+
+@pytest.mark.parametrize("method", ["lora", "frozen"])
+def test_what_is_trained_of_the_encoder(method: str) -> None:
+    full = configure(Cell("eurosat", "dinov2", method, 12, 0), FOLDERS)["model"]["init_args"]
+    cut = configure(Cell("eurosat", "dinov2", method, 4, 0), FOLDERS)["model"]["init_args"]
+    assert cut["model_args"]["backbone_keep_blocks"] == 4
+    for arguments in (full, cut):
+        assert "lr_overrides" not in arguments
+        assert arguments.get("freeze_backbone", False) == (method == "frozen")
+        assert ("peft_config" in arguments["model_args"]) == (method == "lora")
 
 
 def test_outputs_that_are_images_need_no_reshaping() -> None:
@@ -68,19 +95,21 @@ def test_what_does_not_exist(task: str, model: str, message: str) -> None:
 def test_cells_of_a_study() -> None:
     """Seed by seed; no model on other bands, none deeper than it is."""
     cells = list(cells_of(STUDY))
-    assert cells[:4] == [
-        Cell("eurosat", "dinov2", 2, 0),
-        Cell("eurosat", "dinov2", 12, 0),
-        Cell("flood_water", "mae12", 2, 0),
-        Cell("flood_water", "mae12", 12, 0),
+    assert cells[:6] == [
+        Cell("eurosat", "dinov2", "first", 2, 0),
+        Cell("eurosat", "dinov2", "first", 12, 0),
+        Cell("flood_water", "mae12", "first", 2, 0),
+        Cell("flood_water", "mae12", "first", 12, 0),
+        Cell("eurosat", "dinov2", "lora", 4, 0),
+        Cell("eurosat", "dinov2", "frozen", 4, 0),
     ]
-    assert [cell.seed for cell in cells] == [0] * 4 + [1] * 4
+    assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
 
 
-def _row(cell: Cell, epochs: int | None) -> Row:
+def _row(cell: Cell) -> Row:
     accuracy = cell.depth / 100 + cell.seed / 10
     return Row(
-        cell.task, cell.model, cell.depth, cell.seed, "mIoU", accuracy, epochs or 7, 10, 1.5, 1
+        cell.task, cell.model, cell.method, cell.depth, cell.seed, "mIoU", accuracy, 7, 10, 1.5, 1
     )
 
 
@@ -89,13 +118,13 @@ def test_a_killed_study_ends_with_the_same_table(
 ) -> None:
     ran: list[Cell] = []
 
-    def cell_or_end(cell: Cell, folders: Folders, epochs: int | None) -> Row:
+    def cell_or_end(cell: Cell, folders: Folders) -> Row:
         del folders
         if len(ran) in (2, 5):
             ran.append(cell)
             raise KeyboardInterrupt
         ran.append(cell)
-        return _row(cell, epochs)
+        return _row(cell)
 
     monkeypatch.setattr(run, "run_cell", cell_or_end)
     table = tmp_path / "new" / "table.csv"
@@ -103,18 +132,12 @@ def test_a_killed_study_ends_with_the_same_table(
         with pytest.raises(KeyboardInterrupt):
             run_study(STUDY, FOLDERS, table)
     rows = run_study(STUDY, FOLDERS, table)
-    assert rows == [_row(cell, None) for cell in cells_of(STUDY)] == read_csv(Row, table)
+    assert rows == [_row(cell) for cell in cells_of(STUDY)] == read_csv(Row, table)
     assert len(ran) == len(rows) + 2
     before = table.read_bytes()
     run_study(STUDY, FOLDERS, table)
     assert table.read_bytes() == before
     assert len(ran) == len(rows) + 2
-
-
-def test_epochs_of_a_study_go_by_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "run_cell", lambda cell, _folders, epochs: _row(cell, epochs))
-    rows = run_study({**STUDY, "epochs": {"eurosat": 2}}, FOLDERS, tmp_path / "table.csv")
-    assert {(row.task, row.epochs) for row in rows} == {("eurosat", 2), ("flood_water", 7)}
 
 
 def test_flood_chips_are_laid_out(tmp_path: Path) -> None:
@@ -174,3 +197,35 @@ def test_certainty_of_layers_that_settle(monkeypatch: pytest.MonkeyPatch) -> Non
     stated = [row for row in rows if isinstance(row, certainty.Stated)]
     assert all(row.statements == row.right == 5 for row in stated)
     assert {row.tiles for row in stated} == {128, 256}
+
+
+def test_choices_of_layers_that_settle() -> None:
+    """Eight layers, all alike from the third on: whatever the draw, three are kept."""
+    rng = torch.Generator().manual_seed(0)
+    layers = [torch.randn(96, 4, 6, generator=rng)]
+    for layer in range(1, 9):
+        new = torch.randn(96, 4, 6, generator=rng)
+        layers.append(new if layer < 4 else layers[-1] + 0.01 * new)
+    rows = list(choices("task", "model", "tokens", torch.stack(layers, dim=1)))
+    assert {row.tiles for row in rows} == {32, 64, 96}
+    for tiles in (32, 64, 96):
+        for criterion in CRITERIA:
+            of = [row for row in rows if (row.tiles, row.criterion) == (tiles, criterion)]
+            assert sum(row.times for row in of) == SHUFFLES
+    stable = {row.depth for row in rows if row.criterion == "stabilization"}
+    assert stable == {3}
+
+
+def test_a_final_norm_is_dropped_or_changed() -> None:
+    encoder = nn.Module()
+    encoder.norm = nn.LayerNorm(2)
+    task = nn.Module()
+    task.model = nn.Module()
+    task.model.encoder = encoder
+    norms.FinalNorm([2.0, 3.0], [4.0, 5.0]).setup(Trainer(), cast(Any, task), "test")
+    assert encoder.norm.weight.tolist() == [1.0, 1.0]
+    norms.FinalNorm([2.0, 3.0], [4.0, 5.0]).setup(Trainer(), cast(Any, task), "fit")
+    assert encoder.norm.weight.tolist() == [2.0, 3.0]
+    assert encoder.norm.bias.tolist() == [4.0, 5.0]
+    norms.FinalNorm().setup(Trainer(), cast(Any, task), "fit")
+    assert isinstance(encoder.norm, nn.Identity)

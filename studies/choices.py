@@ -1,0 +1,110 @@
+"""What every criterion chooses, by pooling and number of tiles: ``python -m studies.choices ...``.
+
+Every backbone runs once over all training tiles of a task for each pooling; its samples are then
+reshuffled, so that a choice comes with its spread over draws of tiles.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from studies.compose import Folders, compose, pairs
+from studies.samples import QUIET, samples_of
+from studies.tables import read_csv, to_csv
+from terratorch_simpler.certainty import cka
+from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.files import write_files
+from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.similarity import hsic_terms
+
+TABLE = Path(__file__).parent / "results" / "choices.csv"
+TILES = (32, 64, 128, 256, 512, 1024)
+SHUFFLES = 50
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One row: how often a depth was chosen.
+
+    Attributes:
+        tiles: Tiles that were drawn, in whole groups.
+        times: Of ``shuffles`` draws of so many tiles, how many chose this depth.
+        score: Mean largest score of these draws; above 0 is the premise of ``simpler``.
+    """
+
+    task: str
+    model: str
+    pooling: str
+    criterion: str
+    tiles: int
+    depth: int
+    times: int
+    shuffles: int
+    score: float
+
+
+def choices(task: str, model: str, pooling: Pooling, samples: Tensor) -> Iterator[Choice]:
+    """The rows of one pass.
+
+    Args:
+        task: Name of the task.
+        model: Name of the model.
+        pooling: How tiles were sampled.
+        samples: [tiles, layers, samples of a tile, width].
+    """
+    size = TILES_PER_GROUP[pooling]
+    everything = len(samples) // size * size
+    rng = np.random.default_rng(0)
+    counts = sorted({tiles for tiles in TILES if size <= tiles < everything} | {everything})
+    for tiles in counts:
+        draws = [rng.permutation(len(samples))[:tiles] for _ in range(SHUFFLES)]
+        matrices = np.stack([_similarity(samples, draw, size) for draw in draws])
+        for name, criterion in CRITERIA.items():
+            depths, best = criterion.depths(matrices), criterion.score(matrices).max(axis=-1)
+            for depth, times in sorted(Counter(depths.tolist()).items()):
+                score = round(float(best[depths == depth].mean()), 4)
+                yield Choice(task, model, pooling, name, tiles, depth, times, SHUFFLES, score)
+
+
+def _similarity(samples: Tensor, tiles: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """Of the layers, over groups of so many tiles."""
+    terms = [
+        hsic_terms(samples[tiles[i : i + size]].transpose(0, 1).flatten(1, 2).unbind()).numpy()
+        for i in range(0, len(tiles), size)
+    ]
+    return cka(np.sum(terms, axis=0))
+
+
+def main(folders: Folders, table: Path = TABLE) -> None:
+    """Choose for what has no row yet.
+
+    Args:
+        folders: Where things lie.
+        table: The CSV file of results, which is added to.
+    """
+    torch.set_grad_enabled(False)
+    rows: list[Choice] = read_csv(Choice, table)
+    done = {(row.task, row.model, row.pooling) for row in rows}
+    for task, model in pairs():
+        for pooling in get_args(Pooling):
+            if (task, model, pooling) not in done:
+                settings = replace(QUIET, pooling=pooling)
+                samples = samples_of(compose(task, model, folders), settings)
+                rows += choices(task, model, pooling, samples)
+                write_files({table: to_csv(Choice, rows)}, overwrite=True)
+                print(f"{task} {model} {pooling}", flush=True)
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main, as_positional=False)

@@ -1,0 +1,64 @@
+"""The frozen probe of every depth, for every task and model: ``python -m studies.probes ...``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from studies.compose import Folders, compose, pairs
+from studies.samples import read
+from studies.tables import read_csv, to_csv
+from terratorch_simpler.files import write_files
+from terratorch_simpler.probing.run import ProbeSettings, run_probe
+
+TABLE = Path(__file__).parent / "results" / "probed.csv"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """One row: what the frozen features of a depth give on the validation tiles.
+
+    Attributes:
+        depth: 0 is the input of the first block.
+        metric: What the score is.
+    """
+
+    task: str
+    model: str
+    depth: int
+    metric: str
+    score: float
+
+
+def probe(task: str, model: str, folders: Folders) -> list[Probed]:
+    """The rows of one task and model."""
+    found = read(compose(task, model, folders))
+    assert found.labels is not None
+    settings = ProbeSettings(progress=False)
+    result = run_probe(found.backbone, found.datamodule, None, found.labels, settings)
+    return [
+        Probed(task, model, depth, result.metric, round(score, 4))
+        for depth, score in result.scores.items()
+    ]
+
+
+def main(folders: Folders, table: Path = TABLE) -> None:
+    """Probe what has no row yet.
+
+    Args:
+        folders: Where things lie.
+        table: The CSV file of results, which is added to.
+    """
+    rows: list[Probed] = read_csv(Probed, table)
+    done = {(row.task, row.model) for row in rows}
+    for task, model in pairs():
+        if (task, model) not in done:
+            rows += probe(task, model, folders)
+            write_files({table: to_csv(Probed, rows)}, overwrite=True)
+            print(f"{task} {model}: {[row.score for row in rows if row.task == task]}", flush=True)
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main, as_positional=False)
