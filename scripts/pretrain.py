@@ -13,7 +13,7 @@ are written into the sample, or where ``--export`` says. Go on after an interrup
 ``--resume``; write the weights from the checkpoint alone with ``--export-only``. The deeper encoder
 of the studies, from other scenes and another seed::
 
-    python scripts/pretrain.py --root SCENES --output RUN --minutes 70 --depth 24 --width 128 \\
+    python scripts/pretrain.py --root SCENES --output RUN --minutes 75 --depth 24 --width 128 \\
         --seed 1 --scenes scripts/pretrain_scenes_mae24.yaml --export studies/weights/mae24.pt
 """
 

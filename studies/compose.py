@@ -76,6 +76,7 @@ def compose(task: str, model: str, folders: Folders, *, seed: int = 0) -> dict[s
         "data": folders.data,
         "weights": folders.weights,
         "samples": files("terratorch_simpler") / "samples",
+        "studies": TASKS.parent,
         "size": yaml.safe_load(text)["size"],
     }
     config = yaml.safe_load(Template(text).substitute(places))

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 
 from studies.compose import Folders, compose, fits, metric_of, models
 from studies.methods import FIRST, METHODS
@@ -103,6 +104,11 @@ def run_study(study: dict[str, Any], folders: Folders, table: Path) -> list[Row]
 
 def run_cell(cell: Cell, folders: Folders) -> Row:
     """Train and test one cell."""
+    return train(cell, folders)[0]
+
+
+def train(cell: Cell, folders: Folders) -> tuple[Row, nn.Module]:
+    """Train and test one cell; gives the model as well."""
     from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.backbones import count_parameters
@@ -127,7 +133,7 @@ def run_cell(cell: Cell, folders: Folders) -> Row:
         seconds = time.perf_counter() - start
         scores = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)[0]
     metric = metric_of(cell.task)
-    return Row(
+    row = Row(
         **asdict(cell),
         metric=metric.rpartition("/")[2],
         accuracy=round(scores[metric], 4),
@@ -136,6 +142,7 @@ def run_cell(cell: Cell, folders: Folders) -> Row:
         seconds=round(seconds, 1),
         threads=torch.get_num_threads(),
     )
+    return row, cli.model.model
 
 
 def configure(cell: Cell, folders: Folders) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""How much accuracy each depth keeps, and what each criterion would have kept of it.
+
+``python -m studies.retention`` reads the tables of ``results/`` and writes ``retention.csv``,
+``criteria.csv`` and ``retention.svg`` there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from studies.choices import Choice
+from studies.methods import FIRST
+from studies.probes import Probed
+from studies.run import Row
+from studies.tables import read_csv, to_csv
+from terratorch_simpler.files import write_files
+from terratorch_simpler.probing.result import SHARE
+
+RESULTS = Path(__file__).parent / "results"
+GRIDS = ("rgb", "six")
+"""Tables of fine-tuning at a grid of depths."""
+CONTROL = "_random"
+PAPER = 5 / 24
+"""Share of the blocks that the paper keeps of Prithvi-EO-2."""
+
+
+@dataclass(frozen=True)
+class Retained:
+    """One row: what a depth keeps of the full depth's accuracy after fine-tuning.
+
+    Attributes:
+        seeds: How many there are.
+        accuracy: Their mean.
+        spread: The largest minus the smallest of them.
+        retained: The mean over that of the full depth.
+    """
+
+    task: str
+    model: str
+    depth: int
+    seeds: int
+    accuracy: float
+    spread: float
+    retained: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One row: what a way of choosing keeps, over draws of tiles.
+
+    Attributes:
+        tiles: Tiles of a draw; 0 for baselines that look at none.
+        depth: Mean of the depths chosen, between ``lowest`` and ``highest``.
+        retained: Mean of what they keep of the full depth's accuracy; depths between those of the
+            grid are interpolated.
+        worst: The least of it.
+        beyond: Mean of the blocks kept beyond the least depth that keeps 94 %; below 0 are too few.
+    """
+
+    task: str
+    model: str
+    pooling: str
+    criterion: str
+    tiles: int
+    depth: float
+    lowest: int
+    highest: int
+    retained: float
+    worst: float
+    beyond: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy against depth for a model on a task."""
+
+    rows: list[Retained]
+
+    @property
+    def total(self) -> int:
+        """Blocks of the full depth."""
+        return self.rows[-1].depth
+
+    @property
+    def reached(self) -> int:
+        """The least depth of the grid that keeps 94 %."""
+        return next(row.depth for row in self.rows if row.retained >= SHARE)
+
+    def retained(self, depth: float) -> float:
+        """What a depth keeps, interpolated between those of the grid."""
+        depths = [row.depth for row in self.rows]
+        return float(np.interp(depth, depths, [row.retained for row in self.rows]))
+
+    def beats(self, other: Retained) -> bool:
+        """Whether the full depth is better by more than the spread over seeds."""
+        full = self.rows[-1]
+        return full.accuracy - other.accuracy > max(full.spread, other.spread)
+
+
+def curves(rows: Sequence[Row]) -> dict[tuple[str, str], Curve]:
+    """Curves by task and model, of those whose full depth was trained."""
+    cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.method == FIRST:
+            cells[row.task, row.model][row.depth].append(row.accuracy)
+    return {
+        (task, model): Curve(
+            [
+                Retained(
+                    task,
+                    model,
+                    depth,
+                    len(values),
+                    round(float(np.mean(values)), 4),
+                    round(max(values) - min(values), 4),
+                    round(float(np.mean(values) / np.mean(depths[max(depths)])), 4),
+                )
+                for depth, values in sorted(depths.items())
+            ]
+        )
+        for (task, model), depths in cells.items()
+    }
+
+
+def matters(found: dict[tuple[str, str], Curve], task: str, model: str) -> bool:
+    """Whether depth matters: the full model beats one block, and random weights at full depth."""
+    curve, control = found[task, model], found.get((task, model + CONTROL))
+    if control is None:
+        return False
+    return curve.beats(curve.rows[0]) and curve.beats(control.rows[-1])
+
+
+def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:
+    """What every criterion keeps by this curve, and the baselines that look at no tile."""
+    task, model, total = curve.rows[0].task, curve.rows[0].model, curve.total
+    drawn: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+    for choice in choices:
+        if (choice.task, choice.model) == (task, model):
+            drawn[choice.pooling, choice.criterion, choice.tiles] += [choice.depth] * choice.times
+    drawn["", "half", 0] = [total // 2]
+    drawn["", "paper_share", 0] = [round(total * PAPER + 1e-9)]
+    drawn["", "random_depth", 0] = list(range(1, total))
+    for (pooling, criterion, tiles), depths in drawn.items():
+        kept = [curve.retained(depth) for depth in depths]
+        yield Judged(
+            task,
+            model,
+            pooling,
+            criterion,
+            tiles,
+            round(float(np.mean(depths)), 2),
+            min(depths),
+            max(depths),
+            round(float(np.mean(kept)), 4),
+            round(min(kept), 4),
+            round(float(np.mean(depths)) - curve.reached, 2),
+        )
+
+
+def main() -> None:
+    """Write the two tables and the figure."""
+    from studies.figure import retention_figure, to_svg
+
+    rows = [row for name in GRIDS for row in read_csv(Row, RESULTS / f"{name}.csv")]
+    chosen: list[Choice] = read_csv(Choice, RESULTS / "choices.csv")
+    probed: list[Probed] = read_csv(Probed, RESULTS / "probed.csv")
+    found = curves(rows)
+    retained = [row for curve in found.values() for row in curve.rows]
+    judged = [row for curve in found.values() for row in judge(curve, chosen)]
+    write_files(
+        {
+            RESULTS / "retention.csv": to_csv(Retained, retained),
+            RESULTS / "criteria.csv": to_csv(Judged, judged),
+            RESULTS / "retention.svg": to_svg(retention_figure(found, judged, probed)),
+        },
+        overwrite=True,
+    )
+    for (task, model), curve in found.items():
+        says = "matters" if matters(found, task, model) else "does not matter"
+        print(f"{task} {model}: 94 % at {curve.reached} of {curve.total}; depth {says}")
+
+
+if __name__ == "__main__":
+    main()
