@@ -9,6 +9,9 @@ VENV ?= .venv
 PYTHON ?=
 DEPENDENCY_GROUPS ?= dev
 PYTEST_ARGS ?= -n 2 --dist loadfile
+# Where the full study finds its data sets and its weights: studies/README.md lists them.
+SOURCES ?= study/sources
+WEIGHTS ?= study/weights
 
 PYTHONS := python3.11 python3.12 python3.13 python3
 TOOLS := .tools
@@ -23,10 +26,10 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test lint benchmark study clean
+.PHONY: help setup demo test lint benchmark study study-full clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
 		while IFS='|' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
 
 setup: $(STAMP) ## make the environment from uv.lock in .venv (PYTHON= and VENV= choose)
@@ -48,8 +51,16 @@ benchmark: ## measure what selection costs and what pruning saves (SECTIONS= cho
 	@$(MAKE) --no-print-directory setup VENV=$(BENCHMARK_VENV) DEPENDENCY_GROUPS='dev benchmark'
 	$(BENCHMARK_VENV)/bin/python -m benchmarks $(SECTIONS)
 
-study: $(STAMP) ## fine-tune a small slice of the study on the embedded sample, into study/
+study: $(STAMP) ## fine-tune a small slice of the study on the embedded sample, and compare
 	$(BIN)/python -m studies.run --study studies/slice.yaml --table study/slice.csv
+	$(BIN)/python -m studies.compare study/slice.csv
+
+study-full: $(STAMP) ## all of the study, hours (SOURCES= and WEIGHTS= name folders), into study/
+	@if [ ! -d study/data ]; then $(BIN)/python -m studies.data '$(SOURCES)' study/data; fi
+	for study in rgb six methods; do \
+		$(BIN)/python -m studies.run --study studies/$$study.yaml --table study/$$study.csv \
+			--sources '$(SOURCES)' --data study/data --weights '$(WEIGHTS)' || exit 1; \
+	done
 
 clean: ## remove the environment and everything else that is made here
 	@for venv in '$(VENV)' $(BENCHMARK_VENV); do \

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +15,12 @@ from PIL import Image
 from torch import nn
 
 from studies import certainty, norms, run
-from studies.choices import SHUFFLES, choices
+from studies.choices import SHUFFLES, Choice, choices
+from studies.compare import compare
 from studies.compose import Folders, compose, fits, metric_of, models, tasks
 from studies.data import IGNORE, lay_out
 from studies.methods import FIRST
+from studies.retention import curves, judge, matters
 from studies.run import Cell, Row, cells_of, configure, run_study
 from studies.tables import read_csv
 from terratorch_simpler.criteria import CRITERIA
@@ -229,3 +232,46 @@ def test_a_final_norm_is_dropped_or_changed() -> None:
     assert encoder.norm.bias.tolist() == [4.0, 5.0]
     norms.FinalNorm().setup(Trainer(), cast(Any, task), "fit")
     assert isinstance(encoder.norm, nn.Identity)
+
+
+def test_a_rerun_is_compared_with_the_seeds_of_the_same_cell() -> None:
+    committed = [_row(Cell("eurosat", "dinov2", FIRST, 4, seed)) for seed in (0, 1, 2)]
+    same, other = _row(Cell("eurosat", "dinov2", FIRST, 4, 1)), _row(Cell("x", "y", FIRST, 4, 1))
+    far = replace(same, accuracy=same.accuracy + 0.3)
+    found = list(compare([same, far, other], committed))
+    assert [row.agrees for row in found] == [True, False]
+    assert found[0].spread == pytest.approx(0.2)
+    assert str(found[1]).endswith("OUTSIDE")
+    with pytest.raises(ValueError, match="none of these cells"):
+        list(compare([other], committed))
+
+
+def test_what_a_depth_retains() -> None:
+    """By hand: two seeds, four depths, and what each way of choosing keeps of the full depth."""
+    at = {1: (0.5, 0.6), 2: (0.7, 0.7), 4: (0.78, 0.8), 8: (0.8, 0.8)}
+    rows = [
+        replace(_row(Cell("task", model, FIRST, depth, seed)), accuracy=value * factor)
+        for model, factor in (("model", 1.0), ("model_random", 0.5))
+        for depth, values in at.items()
+        for seed, value in enumerate(values)
+    ]
+    found = curves([*rows, _row(Cell("task", "model", "lora", 8, 0))])
+    curve = found["task", "model"]
+    assert [row.depth for row in curve.rows] == [1, 2, 4, 8]
+    assert curve.rows[0].accuracy == pytest.approx(0.55)
+    assert curve.rows[0].spread == pytest.approx(0.1)
+    assert (curve.total, curve.reached) == (8, 4)
+    assert curve.retained(3) == pytest.approx((0.875 + 0.9875) / 2)
+    assert matters(found, "task", "model")
+    assert not matters(found, "task", "model_random")
+    chosen = [
+        Choice("task", "model", "tokens", "simpler", 64, depth, 5, 10, 0.1) for depth in (2, 4)
+    ]
+    judged = {row.criterion: row for row in judge(curve, chosen)}
+    assert list(judged) == ["simpler", "half", "paper_share", "random_depth"]
+    assert (judged["simpler"].depth, judged["simpler"].beyond) == (3.0, -1.0)
+    assert judged["simpler"].retained == pytest.approx((0.875 + 0.9875) / 2, abs=1e-4)
+    assert judged["simpler"].worst == 0.875
+    assert judged["half"].depth == 4
+    assert judged["paper_share"].depth == 2
+    assert (judged["random_depth"].lowest, judged["random_depth"].highest) == (1, 7)

@@ -1,0 +1,72 @@
+"""Whether a rerun gives the committed results: ``python -m studies.compare TABLE``."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from studies.run import Row
+from studies.tables import read_csv
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row beside the committed one of the same cell.
+
+    Attributes:
+        committed: Accuracy that was committed.
+        spread: The largest minus the smallest accuracy over the committed seeds of this cell.
+    """
+
+    row: Row
+    committed: float
+    spread: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two differ by no more than two seeds do."""
+        return abs(self.row.accuracy - self.committed) <= self.spread
+
+    def __str__(self) -> str:
+        row = self.row
+        return (
+            f"{row.task} {row.model} {row.method} {row.depth} seed {row.seed}: "
+            f"{row.accuracy:.4f}, committed {self.committed:.4f}, spread over seeds "
+            f"{self.spread:.4f}{'' if self.agrees else '  OUTSIDE'}"
+        )
+
+
+def compare(rows: Sequence[Row], committed: Sequence[Row]) -> Iterator[Compared]:
+    """Rows that have been committed as well.
+
+    Raises:
+        ValueError: If none has been.
+    """
+    seeds: dict[tuple[str, str, str, int], dict[int, float]] = defaultdict(dict)
+    for row in committed:
+        seeds[row.task, row.model, row.method, row.depth][row.seed] = row.accuracy
+    found = False
+    for row in rows:
+        of = seeds.get((row.task, row.model, row.method, row.depth), {})
+        if row.seed in of:
+            found = True
+            yield Compared(row, of[row.seed], max(of.values()) - min(of.values()))
+    if not found:
+        raise ValueError("none of these cells is among the committed results")
+
+
+def main(table: Path, results: Path = RESULTS) -> int:
+    """Print the comparison; 1 if a row lies outside the spread."""
+    committed = [row for name in ("rgb", "six") for row in read_csv(Row, results / f"{name}.csv")]
+    compared = list(compare(read_csv(Row, table), committed))
+    print(*compared, sep="\n")
+    return int(not all(row.agrees for row in compared))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))
