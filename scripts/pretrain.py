@@ -1,4 +1,4 @@
-"""Pre-train a small Prithvi backbone as a masked autoencoder: the sample's, or one of the studies'.
+r"""Pre-train a small Prithvi backbone as a masked autoencoder: the sample's, or one of the studies'.
 
 The encoder is TerraTorch's ``prithvi_eo_v2_tiny_tl`` (12 blocks, 192 wide, unless said otherwise),
 trained from random weights on the scenes of a YAML file with TerraTorch's own ``PrithviMAE`` under
@@ -13,7 +13,7 @@ are written into the sample, or where ``--export`` says. Go on after an interrup
 ``--resume``; write the weights from the checkpoint alone with ``--export-only``. The deeper encoder
 of the studies, from other scenes and another seed::
 
-    python scripts/pretrain.py --root SCENES --output RUN --minutes 75 --depth 24 --width 128 \\
+    python scripts/pretrain.py --root SCENES --output RUN --minutes 75 --depth 24 --width 128 \
         --seed 1 --scenes scripts/pretrain_scenes_mae24.yaml --export studies/weights/mae24.pt
 """
 
