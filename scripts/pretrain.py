@@ -1,4 +1,4 @@
-r"""Pre-train a small Prithvi backbone as a masked autoencoder: the sample's, or one of the studies'.
+r"""Pre-train a small Prithvi backbone as a masked autoencoder: the sample's, or that of a study.
 
 The encoder is TerraTorch's ``prithvi_eo_v2_tiny_tl`` (12 blocks, 192 wide, unless said otherwise),
 trained from random weights on the scenes of a YAML file with TerraTorch's own ``PrithviMAE`` under

@@ -51,7 +51,7 @@ def angular_distance(config: Config, total: int, depth: int) -> None:
 def norm_dropped(config: Config, total: int, depth: int) -> None:
     """Keep the first blocks without the final norm."""
     first(config, total, depth)
-    _change_norm(config, {})
+    _add_callback(config, "FinalNorm", {})
 
 
 def norm_refitted(config: Config, total: int, depth: int) -> None:
@@ -60,7 +60,25 @@ def norm_refitted(config: Config, total: int, depth: int) -> None:
 
     arguments = refitted(config, depth)
     first(config, total, depth)
-    _change_norm(config, arguments)
+    _add_callback(config, "FinalNorm", arguments)
+
+
+def linear(config: Config, total: int, depth: int) -> None:
+    """Keep the first blocks, under a linear head in place of the task's decoder."""
+    first(config, total, depth)
+    arguments = config["model"]["init_args"]["model_args"]
+    for key in [key for key in arguments if key.startswith("decoder_")]:
+        del arguments[key]
+    arguments["decoder"] = "IdentityDecoder"
+
+
+def linear_refitted(config: Config, total: int, depth: int) -> None:
+    """As ``linear``, with outputs of the full depth's means and spreads."""
+    from studies.norms import refitted
+
+    arguments = refitted(config, depth)
+    linear(config, total, depth)
+    _add_callback(config, "LastOutput", arguments)
 
 
 def _keep(config: Config, blocks: int | list[int]) -> None:
@@ -75,8 +93,8 @@ def _keep_best(config: Config, criterion: str, depth: int) -> None:
     _keep(config, blocks_of(config, criterion, depth))
 
 
-def _change_norm(config: Config, arguments: dict[str, Any]) -> None:
-    callback = {"class_path": "studies.norms.FinalNorm", "init_args": arguments}
+def _add_callback(config: Config, name: str, arguments: dict[str, Any]) -> None:
+    callback = {"class_path": f"studies.norms.{name}", "init_args": arguments}
     config["trainer"].setdefault("callbacks", []).append(callback)
 
 
@@ -88,4 +106,6 @@ METHODS: dict[str, Method] = {
     "angular_distance": angular_distance,
     "norm_dropped": norm_dropped,
     "norm_refitted": norm_refitted,
+    "linear": linear,
+    "linear_refitted": linear_refitted,
 }

@@ -1,4 +1,4 @@
-"""The final norm of a cut backbone: dropped, or refitted to what the full depth gave."""
+"""The last output of a cut backbone: without its final norm, or made like the full depth's."""
 
 from __future__ import annotations
 
@@ -37,6 +37,27 @@ class FinalNorm(Callback):
                 encoder.norm.bias.copy_(torch.tensor(self.bias))
 
 
+class LastOutput(Callback):
+    """Scales and shifts the channels of the encoder's last output, an image, by fixed numbers.
+
+    For backbones that put no norm on it, such as timm's.
+    """
+
+    def __init__(self, weight: list[float], bias: list[float]) -> None:
+        self.weight, self.bias = torch.tensor(weight), torch.tensor(bias)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put it behind the encoder, once."""
+        if stage == "fit":
+            model: Any = pl_module.model
+            model.encoder.register_forward_hook(self._change)
+
+    def _change(self, _module: nn.Module, _inputs: Any, outputs: list[Tensor]) -> list[Tensor]:
+        last = outputs[-1]
+        weight, bias = (v.to(last)[:, None, None] for v in (self.weight, self.bias))
+        return [*outputs[:-1], last * weight + bias]
+
+
 def refitted(config: dict[str, Any], depth: int) -> dict[str, list[float]]:
     """Scale and shift by which a cut backbone's outputs look like those of the full depth.
 
@@ -45,18 +66,17 @@ def refitted(config: dict[str, Any], depth: int) -> dict[str, list[float]]:
         depth: Blocks that are kept.
 
     Returns:
-        Arguments of :class:`FinalNorm`: with them the mean and the spread of every channel, over
-        the training tiles, are those of the full backbone's normalised output.
+        Arguments of :class:`FinalNorm`, or of :class:`LastOutput` where the backbone has no final
+        norm: with them the mean and the spread of every channel, over the training tiles, are
+        those of the full backbone's last output.
     """
-    norm: Any = read(config).backbone.module.norm
+    norm: Any = getattr(read(config).backbone.module, "norm", None)
     samples = samples_of(config)
-
-    def moments(layer: int) -> tuple[Tensor, Tensor]:
-        values = layer_norm(samples[:, layer].flatten(0, 1), norm.normalized_shape, eps=norm.eps)
-        return values.mean(0), values.std(0)
-
+    kept, full = samples[:, depth].flatten(0, 1), samples[:, -1].flatten(0, 1)
     with torch.no_grad():
-        (mean, spread), (mean_full, spread_full) = moments(depth), moments(-1)
-        weight = norm.weight * spread_full / spread
-        bias = norm.weight * mean_full + norm.bias - mean * weight
+        if isinstance(norm, nn.LayerNorm):
+            kept = layer_norm(kept, norm.normalized_shape, eps=norm.eps)
+            full = norm(full)
+        weight = full.std(0) / kept.std(0)
+        bias = full.mean(0) - kept.mean(0) * weight
     return {"weight": weight.tolist(), "bias": bias.tolist()}

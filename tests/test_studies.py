@@ -275,3 +275,19 @@ def test_what_a_depth_retains() -> None:
     assert judged["half"].depth == 4
     assert judged["paper_share"].depth == 2
     assert (judged["random_depth"].lowest, judged["random_depth"].highest) == (1, 7)
+
+
+def test_the_last_output_is_scaled_by_channel() -> None:
+    class Encoder(nn.Module):
+        def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+            return [image, image + 1]
+
+    task = nn.Module()
+    task.model = nn.Module()
+    task.model.encoder = Encoder()
+    callback = norms.LastOutput([2.0, 3.0], [4.0, 5.0])
+    for stage in ("fit", "test"):
+        callback.setup(Trainer(), cast(Any, task), stage)
+    first, last = task.model.encoder(torch.zeros(1, 2, 1, 1))
+    assert first.flatten().tolist() == [0.0, 0.0]
+    assert last.flatten().tolist() == [6.0, 8.0]
