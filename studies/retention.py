@@ -1,7 +1,8 @@
 """How much accuracy each depth keeps, and what each criterion would have kept of it.
 
-``python -m studies.retention`` reads the tables of ``results/`` and writes ``retention.csv``,
-``criteria.csv`` and ``retention.svg`` there.
+``python -m studies.retention`` reads the tables of ``results/``, writes ``retention.csv``,
+``criteria.csv``, ``probe_rank.csv`` and ``retention.svg`` there, and puts all tables into
+``docs/evidence.md``.
 """
 
 from __future__ import annotations
@@ -73,6 +74,25 @@ class Judged:
     retained: float
     worst: float
     beyond: float
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One row: the frozen probe beside fine-tuning.
+
+    Attributes:
+        depths: How many are compared.
+        correlation: Spearman's, of probe score and accuracy after fine-tuning over the depths.
+        reached: The least depth at which the probe gives 94 % of what it gives at full depth.
+        retained: What that depth keeps after fine-tuning.
+    """
+
+    task: str
+    model: str
+    depths: int
+    correlation: float
+    reached: int
+    retained: float
 
 
 @dataclass(frozen=True)
@@ -162,9 +182,28 @@ def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:
         )
 
 
+def ranked(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Iterator[Ranked]:
+    """How well the frozen probe orders the depths of the grid, and which it would keep."""
+    from scipy.stats import spearmanr
+
+    for (task, model), curve in found.items():
+        scores = {row.depth: row.score for row in probed if (row.task, row.model) == (task, model)}
+        depths = [row.depth for row in curve.rows]
+        if not set(depths) <= set(scores):
+            continue
+        correlation = spearmanr(
+            [row.accuracy for row in curve.rows], [scores[depth] for depth in depths]
+        ).statistic
+        enough = SHARE * scores[curve.total]
+        reached = min(depth for depth, score in scores.items() if depth > 0 and score >= enough)
+        kept = round(curve.retained(reached), 4)
+        yield Ranked(task, model, len(depths), round(float(correlation), 3), reached, kept)
+
+
 def main() -> None:
-    """Write the two tables and the figure."""
+    """Write the tables and the figure, and put them on the page."""
     from studies.figure import retention_figure, to_svg
+    from studies.page import PAGE, filled, tables
 
     rows = [row for name in GRIDS for row in read_csv(Row, RESULTS / f"{name}.csv")]
     chosen: list[Choice] = read_csv(Choice, RESULTS / "choices.csv")
@@ -176,10 +215,12 @@ def main() -> None:
         {
             RESULTS / "retention.csv": to_csv(Retained, retained),
             RESULTS / "criteria.csv": to_csv(Judged, judged),
+            RESULTS / "probe_rank.csv": to_csv(Ranked, list(ranked(found, probed))),
             RESULTS / "retention.svg": to_svg(retention_figure(found, judged, probed)),
         },
         overwrite=True,
     )
+    write_files({PAGE: filled(PAGE.read_text(), tables())}, overwrite=True)
     for (task, model), curve in found.items():
         says = "matters" if matters(found, task, model) else "does not matter"
         print(f"{task} {model}: 94 % at {curve.reached} of {curve.total}; depth {says}")

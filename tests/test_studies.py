@@ -20,7 +20,10 @@ from studies.compare import compare
 from studies.compose import Folders, compose, fits, metric_of, models, tasks
 from studies.data import IGNORE, lay_out
 from studies.methods import FIRST
-from studies.retention import curves, judge, matters
+from studies.page import PAGE, filled
+from studies.page import tables as tables_of_results
+from studies.probes import Probed
+from studies.retention import curves, judge, matters, ranked
 from studies.run import Cell, Row, cells_of, configure, run_study
 from studies.tables import read_csv
 from terratorch_simpler.criteria import CRITERIA
@@ -291,3 +294,32 @@ def test_the_last_output_is_scaled_by_channel() -> None:
     first, last = task.model.encoder(torch.zeros(1, 2, 1, 1))
     assert first.flatten().tolist() == [0.0, 0.0]
     assert last.flatten().tolist() == [6.0, 8.0]
+
+
+def test_tables_are_put_between_their_comments() -> None:
+    text = "a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n"
+    made = filled(text, {"x": "| new |\n"})
+    assert made == "a\n<!-- begin x -->\n| new |\n<!-- end x -->\nb\n"
+    with pytest.raises(ValueError, match="no place for the table y"):
+        filled(text, {"y": ""})
+
+
+def test_the_evidence_page_shows_the_committed_results() -> None:
+    page = PAGE.read_text()
+    assert filled(page, tables_of_results()) == page
+
+
+def test_the_probe_orders_the_depths() -> None:
+    at = {1: 0.5, 2: 0.7, 4: 0.8}
+    rows = [
+        replace(_row(Cell("task", "model", FIRST, depth, 0)), accuracy=value)
+        for depth, value in at.items()
+    ]
+    probed = [
+        Probed("task", "model", depth, "accuracy", score)
+        for depth, score in enumerate([0.1, 0.3, 0.6, 0.58, 0.61])
+    ]
+    (found,) = ranked(curves(rows), probed)
+    assert (found.depths, found.correlation, found.reached) == (3, 1.0, 2)
+    assert found.retained == pytest.approx(0.875)
+    assert not list(ranked(curves(rows), probed[:3]))
