@@ -91,8 +91,15 @@ class PaperDataModule(LightningDataModule):
         return self._loader("test")
 
     def _loader(self, split: Split) -> DataLoader[Sample]:
+        tiles = self._tiles[split]
+        found = len(tiles)  # type: ignore[arg-type]
+        if split == "train" and found < self.batch_size:
+            raise ValueError(
+                f"{self.root} holds {found} images for training, less than a batch of "
+                f"{self.batch_size}: is it the whole data set?"
+            )
         return DataLoader(
-            self._tiles[split],
+            tiles,
             batch_size=self.batch_size,
             shuffle=split == "train",
             drop_last=split == "train",

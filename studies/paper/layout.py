@@ -19,6 +19,7 @@ import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import from_origin
 
 Array = NDArray[Any]
 COUNTS = {"train": 4, "val": 2, "test": 2}
@@ -91,17 +92,18 @@ def bigearthnet(root: Path) -> None:
         patch, echo = f"{scene}_{place}", f"{radar}_33UUP_{place}"
         for size, bands in BIGEARTHNET_BANDS.items():
             for band in bands:
-                image = (400 + 3000 * waves(size, 1000 * number + int(band[1], 16))).astype(
-                    np.uint16
-                )
-                _write(folder / "BigEarthNet-S2" / scene / patch / f"{patch}_{band}.tif", image)
+                waved = 400 + 3000 * waves(size, 1000 * number + int(band[1], 16))
+                file = folder / "BigEarthNet-S2" / scene / patch / f"{patch}_{band}.tif"
+                _write(file, waved.astype(np.uint16), placed=True)
         for band in ("VH", "VV"):
             image = (-25 + 20 * waves(120, number)).astype(np.float32)
-            _write(folder / "BigEarthNet-S1" / radar / echo / f"{echo}_{band}.tif", image)
+            _write(
+                folder / "BigEarthNet-S1" / radar / echo / f"{echo}_{band}.tif", image, placed=True
+            )
         codes = np.array([211, 312, 313, 231, 512], np.uint16)
         cover = np.broadcast_to(codes[np.arange(120) // 24], (120, 120))
         path = folder / "Reference_Maps" / scene / patch / f"{patch}_reference_map.tif"
-        _write(path, np.ascontiguousarray(cover))
+        _write(path, np.ascontiguousarray(cover), placed=True)
         labels = [name for i, name in enumerate(BIGEARTHNET_LABELS) if (number + i) % 2]
         rows.append(
             {
@@ -167,14 +169,17 @@ def _splits(names: dict[str, str]) -> Iterator[str]:
         yield from [names.get(split, split)] * count
 
 
-def _write(path: Path, band: Array) -> None:
+def _write(path: Path, band: Array, *, placed: bool = False) -> None:
+    """Write a band of 1200 m, with its place on the map or without one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = band.shape
+    place = {"crs": "EPSG:32633", "transform": from_origin(4e5, 5.8e6, 1200 / width, 1200 / height)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(
-            path, "w", driver="GTiff", count=1, height=height, width=width, dtype=band.dtype
-        ) as file:
+            path, "w", driver="GTiff", count=1, height=height, width=width, dtype=band.dtype,
+            **(place if placed else {}),
+        ) as file:  # fmt: skip
             file.write(band, 1)
 
 

@@ -1,6 +1,6 @@
 """The rows of the kit: which there are, and the config of each, which ``terratorch fit -c`` takes.
 
-``python -m studies.paper.rows`` lists them, ``--row ROW --data DATA --output ROW.yaml`` writes one.
+``python -m studies.paper.rows`` lists them, ``--row ROW --data DATA`` prints the config of one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from textwrap import indent
 from typing import Any
 
 import yaml
-
-from terratorch_simpler.files import check_free, write_files
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "paper"
 Entry = dict[str, Any]
@@ -96,6 +94,7 @@ def compose(row: Row, data: Path, *, pretrained: bool = True, seed: int = 0) -> 
         "quarters": [row.depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)],
         "cls_token": model["cls_token"],
         "frames": dataset["frames"],
+        "tokens_in_time": dataset["frames"] if model["axis_of_time"] else 1,
         "pretrained": pretrained,
         "seed": seed,
     }
@@ -113,19 +112,17 @@ def _arguments(arguments: Entry) -> str:
     return indent(lines, " " * 6).strip().removeprefix("backbone: ")
 
 
-def main(row: str | None = None, data: Path = Path("data"), output: Path | None = None) -> None:
-    """List the rows, or write the config of one.
+def main(row: str | None = None, data: Path = Path("data")) -> None:
+    """List the rows, or print the config of one.
 
     Args:
         row: The row whose config is wanted.
         data: Folder of the data sets.
-        output: File to write it to.
     """
-    if row is None or output is None:
+    if row is None:
         print("\n".join(row.name for row in rows()))
-        return
-    check_free([output], overwrite=False, option="another --output")
-    write_files({output: compose(row_of(row), data)}, overwrite=False)
+    else:
+        print(compose(row_of(row), data), end="")
 
 
 if __name__ == "__main__":

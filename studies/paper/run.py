@@ -75,7 +75,7 @@ class Run:
         row: Which row.
         variant: At full depth, or cut.
         data: Folder of the data sets.
-        output: Folder for configs, plans and weights, a folder a row in it.
+        output: Folder for configs, plans and weights, a folder a row and seed in it.
         weights: What to start from.
         seed: Of the run.
         smoke: One step, in batches of two.
@@ -91,7 +91,7 @@ class Run:
 
     def __call__(self) -> Result:
         """Choose the depth if it is to be cut, train, and test."""
-        folder = self.output / self.row.name
+        folder = self.output / self.row.name / f"seed_{self.seed}"
         make_folder(folder)
         config = folder / f"{self.row.name}.yaml"
         write_files({config: self.config()}, overwrite=True)

@@ -70,7 +70,7 @@ def _check(results: list[Result], name: str, folder: Path) -> None:
     assert (full.variant, cut.variant) == ("full", "simpler")
     assert full.blocks == row.depth > cut.blocks
     assert full.parameters > cut.parameters
-    plan = PruningPlan.load(folder / name / "selected" / "plan.json")
+    plan = PruningPlan.load(folder / name / "seed_0" / "selected" / "plan.json")
     assert plan.depth == cut.blocks
     for line in results:
         assert line.metric == row.metric.rpartition("/")[2]
@@ -78,7 +78,7 @@ def _check(results: list[Result], name: str, folder: Path) -> None:
         assert (line.steps, line.batch_size, line.weights) == (1, 2, "random")
         assert line.train_seconds > 0 < line.inference_ms
     assert full.select_seconds == 0 < cut.select_seconds
-    written = (folder / name / "selected" / f"{name}_simpler.yaml").read_text()
+    written = (folder / name / "seed_0" / "selected" / f"{name}_simpler.yaml").read_text()
     config = yaml.safe_load(written)["model"]["init_args"]["model_args"]
     assert config["backbone_keep_blocks"] == cut.blocks
 
@@ -100,7 +100,7 @@ def test_rows_run_with_the_models_themselves(
 def test_the_config_of_a_row_is_terratorchs_own(terratorch: Terratorch, output: Path) -> None:
     """`terratorch fit -c` takes it, validates with the metric, and sees what the task expects."""
     name = "bigearthnet_v2-terramind_v1_small"
-    config = output / "small" / "smoke" / name / f"{name}.yaml"
+    config = output / "small" / "smoke" / name / "seed_0" / f"{name}.yaml"
     fitted = terratorch("fit", "-c", config, *BRIEF, "--trainer.fast_dev_run=true")
     metrics = fitted.trainer.callback_metrics
     assert not math.isnan(metrics["val/Multilabel_Average_Precision"])
