@@ -28,7 +28,7 @@ from terratorch_simpler.similarity import hsic_terms
 
 TABLE = Path(__file__).parent / "results" / "choices.csv"
 TILES = (32, 64, 128, 256, 512, 1024)
-SHUFFLES = 50
+SHUFFLES = 20
 
 
 @dataclass(frozen=True)

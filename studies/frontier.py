@@ -1,7 +1,7 @@
 """Accuracy against training time and inference time: ``python -m studies.frontier ...``.
 
 Every arm of ``frontier.yaml`` is trained, seed by seed; then the models of a seed are timed side by
-side. Times of different runs of this command are not comparable.
+side. A seed that has its rows is not run again; times are comparable within a seed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from studies.compose import Folders, compose
 from studies.figure import to_svg
 from studies.run import Cell, Row, train
-from studies.tables import to_csv
+from studies.tables import read_csv, to_csv
 from terratorch_simpler.costs import inference, time_in_rounds
 from terratorch_simpler.files import write_files
 
@@ -51,10 +51,11 @@ class Priced:
     threads: int
 
 
-def price(study: dict[str, Any], folders: Folders) -> Iterator[Priced]:
-    """Train and time all arms, seed by seed."""
-    size = compose(study["task"], "dinov2", folders)["model"]["init_args"]["model_args"]
-    pictures = torch.randn(BATCH, 3, size["backbone_img_size"], size["backbone_img_size"])
+def price(study: dict[str, Any], folders: Folders) -> Iterator[list[Priced]]:
+    """Train and time all arms: the rows of one seed after the other."""
+    arguments = compose(study["task"], "dinov2", folders)["model"]["init_args"]["model_args"]
+    side = arguments["backbone_img_size"]
+    pictures = torch.randn(BATCH, 3, side, side)
     for seed in study["seeds"]:
         fitted = {
             arm: train(Cell(task=study["task"], seed=seed, **cell), folders)
@@ -64,8 +65,10 @@ def price(study: dict[str, Any], folders: Folders) -> Iterator[Priced]:
         for run in runs.values():
             run()
         times = time_in_rounds(runs.__getitem__, runs, ROUNDS, torch.device("cpu"))
-        for arm, (row, model) in fitted.items():
-            yield _priced(arm, row, model, 1000 * median(times[arm]) / BATCH)
+        yield [
+            _priced(arm, row, model, 1000 * median(times[arm]) / BATCH)
+            for arm, (row, model) in fitted.items()
+        ]
 
 
 def _priced(arm: str, row: Row, model: nn.Module, milliseconds: float) -> Priced:
@@ -104,7 +107,7 @@ def draw(rows: list[Priced]) -> Figure:
 
 
 def main(folders: Folders, threads: int | None = None, study: Path = ARMS) -> None:
-    """Write the table and the figure, after every seed.
+    """Run the seeds that have no rows; write the table and the figure after each.
 
     Args:
         folders: Where things lie.
@@ -113,10 +116,12 @@ def main(folders: Folders, threads: int | None = None, study: Path = ARMS) -> No
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    rows: list[Priced] = []
-    for row in price(yaml.safe_load(study.read_text()), folders):
-        rows.append(row)
-        print(row, flush=True)
+    rows: list[Priced] = read_csv(Priced, RESULTS / "frontier.csv")
+    arms = yaml.safe_load(study.read_text())
+    arms["seeds"] = [seed for seed in arms["seeds"] if seed not in {row.seed for row in rows}]
+    for fitted in price(arms, folders):
+        rows += fitted
+        print(*fitted, sep="\n", flush=True)
         write_files(
             {
                 RESULTS / "frontier.csv": to_csv(Priced, rows),

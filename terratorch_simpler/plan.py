@@ -91,6 +91,9 @@ class PruningPlan(_Record):
         depth_interval: Depths between which 95 % of the resamples lie; None likewise.
         tiles_to_settle: How many tiles in all are likely to settle the choice; None where it is
             settled, or where no number worth waiting for is.
+        output_scale: Spread of the tokens of the last kept block over that of the full depth's last
+            one, where the backbone gives them out as they are; None where a final norm makes them
+            alike.
         stabilizes: False where no tail is flatter than its head, so that the criterion's premise
             fails; None for a criterion that has no premise.
         scores: Score of every depth under ``criterion``.
@@ -112,6 +115,7 @@ class PruningPlan(_Record):
     depth_shares: dict[int, Share]
     depth_interval: tuple[int, int] | None = None
     tiles_to_settle: int | None = None
+    output_scale: float | None = Field(default=None, gt=0)
     stabilizes: bool | None
     scores: dict[int, float]
     others: dict[str, list[int]]

@@ -8,12 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from terratorch_simpler.backbones import Backbone, count_parameters, load_backbone
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.criteria import CRITERIA
-from terratorch_simpler.decision import Decision, decide
+from terratorch_simpler.decision import Decision, Evidence, decide
 from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
 from terratorch_simpler.loop import SelectionLoop, run_loop
 from terratorch_simpler.plan import BackboneRecord, PruningPlan, TilesRecord
@@ -217,6 +218,7 @@ def _make_plan(
         depth_shares=decision.certainty.shares,
         depth_interval=decision.certainty.interval,
         tiles_to_settle=_tiles_to_settle(decision, len(loop.names)),
+        output_scale=_output_scale(backbone, loop.evidence, decision.kept_blocks),
         stabilizes=decision.stabilizes,
         scores=decision.scores,
         others=decision.others,
@@ -252,6 +254,15 @@ def _make_plan(
 def _tiles_to_settle(decision: Decision, used: int) -> int | None:
     times = decision.certainty.times_more
     return None if times is None else round(times * used)
+
+
+def _output_scale(backbone: Backbone, evidence: Evidence, kept: list[int]) -> float | None:
+    if not backbone.family.raw_outputs(backbone.module):
+        return None
+    # HSIC of a layer with itself is the squared norm of its covariance: a fourth power.
+    spreads = np.diagonal(evidence.terms.sum(axis=0)).clip(min=0) ** 0.25
+    full, last = spreads[-1], spreads[kept[-1] + 1]
+    return float(last / full) if full > 0 and last > 0 else None
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from terratorch_simpler.probing.result import Probe
     from terratorch_simpler.savings import Savings
 
+SAME_SCALE = 4.0
+"""Factor up to which outputs count as equally spread."""
+
 
 def decision_sentence(plan: PruningPlan) -> str:
     """The decision in one sentence."""
@@ -42,6 +45,12 @@ def doubts(plan: PruningPlan) -> list[str]:
     if plan.settled is False:
         shares = ", ".join(f"{depth}: {share:.0%}" for depth, share in plan.depth_shares.items())
         found.append(f"the tiles do not settle the depth ({shares}): {_way_out(plan)}")
+    if plan.output_scale is not None and not 1 / SAME_SCALE <= plan.output_scale <= SAME_SCALE:
+        found.append(
+            f"{plan.backbone.name} puts no norm on its last output, and that of the kept blocks is "
+            f"{plan.output_scale:.2g} times as spread as that of all: a head without a norm of its "
+            "own will train badly, take a decoder with batch norm (UperNetDecoder, UNetDecoder)"
+        )
     if plan.confidence is None and plan.scores:
         found.append(
             f"{plan.tiles.used} tiles make too few groups to say how sure the depth is: use at "

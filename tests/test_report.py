@@ -77,6 +77,10 @@ def test_doubts_are_told(make_plan: MakePlan) -> None:
     assert any("do not settle" in doubt for doubt in doubts(unsettled))
     flat = plan.model_copy(update={"stabilizes": False})
     assert any("no part" in doubt for doubt in doubts(flat))
+    alike = plan.model_copy(update={"output_scale": 0.3})
+    assert doubts(alike) == doubts(plan)
+    smaller = plan.model_copy(update={"output_scale": 0.011})
+    assert any("0.011 times as spread" in doubt for doubt in doubts(smaller))
 
 
 def test_savings_are_ratios_full_over_pruned() -> None:

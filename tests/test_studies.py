@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from torch import nn
 
-from studies import certainty, norms, run
+from studies import certainty, frontier, norms, run
 from studies.choices import SHUFFLES, Choice, choices
 from studies.compare import compare
 from studies.compose import Folders, compose, fits, metric_of, models, tasks
@@ -323,3 +323,32 @@ def test_the_probe_orders_the_depths() -> None:
     assert (found.depths, found.correlation, found.reached) == (3, 1.0, 2)
     assert found.retained == pytest.approx(0.875)
     assert not list(ranked(curves(rows), probed[:3]))
+
+
+def test_the_frontier_goes_on_with_the_next_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Cell] = []
+
+    def train(cell: Cell, folders: Folders) -> tuple[Row, nn.Module]:
+        del folders
+        trained.append(cell)
+        model = nn.Conv2d(3, 2, 1)
+        model.requires_grad_(cell.method != "frozen")
+        return _row(cell), model
+
+    monkeypatch.setattr(frontier, "train", train)
+    monkeypatch.setattr(frontier, "RESULTS", tmp_path)
+    study = yaml.safe_load(frontier.ARMS.read_text())
+    file = tmp_path / "study.yaml"
+    for seeds in ([0], [0, 1]):
+        file.write_text(yaml.safe_dump({**study, "seeds": seeds}, sort_keys=False))
+        frontier.main(FOLDERS, study=file)
+    rows: list[frontier.Priced] = read_csv(frontier.Priced, tmp_path / "frontier.csv")
+    assert [(row.arm, row.seed) for row in rows] == [
+        (arm, seed) for seed in (0, 1) for arm in study["arms"]
+    ]
+    assert len(trained) == len(rows)
+    assert {row.arm: row.trained for row in rows}["head alone"] == 0
+    assert all(row.inference_ms > 0 for row in rows)
+    assert (tmp_path / "frontier.svg").stat().st_size > 0

@@ -81,6 +81,7 @@ class Family:
         per_block: Attributes beside the list of blocks that hold one entry a block.
         bound: Attributes that the registry binds to the full backbone, and that a cut must drop.
         first_only: Reason why only the first blocks can be kept; None where any can.
+        raw_outputs: Whether the last output is that of a block as it is, without a final norm.
         arguments: Names that the registry's builder takes, where it swallows any other silently.
         weights: Argument that names a file of weights, or holds it as ``file``.
         weights_always: Whether the file is read without ``pretrained`` as well.
@@ -111,6 +112,7 @@ class Family:
     per_block: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     first_only: Callable[[Any], str | None] = lambda _module: None
+    raw_outputs: Callable[[Any], bool] = lambda _module: False
     arguments: Callable[[], set[str]] | None = None
     weights: str = "ckpt_path"
     weights_always: bool = False

@@ -101,6 +101,7 @@ TIMM_VIT = Family(
     check=_check,
     bound=("forward", "prepare_features_for_image_model"),
     first_only=_first_only,
+    raw_outputs=lambda module: not _getter(module).norm,
     weights="pretrained_cfg_overlay",
     refused_arguments={
         "checkpoint_path": "timm loads it into a backbone without its final norm, where it does "

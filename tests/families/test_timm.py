@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from terratorch_simpler.backbones import Backbone, load_backbone
 from terratorch_simpler.pruning import prune
+from terratorch_simpler.selection import SelectionWarning, select
 from tests.families.tester import COUNTED, BackboneTester
 
 
@@ -155,3 +156,21 @@ class TestDinov3OfTerratorch(BackboneTester):
     def patches(self, full: Backbone, tokens: Tensor) -> Tensor:
         del full
         return tokens[:, 5:]
+
+
+def test_the_scale_of_the_last_output_is_told() -> None:
+    """Spreads of tokens by their definition: the norm of their covariance, to the power 1/2."""
+    generator = torch.Generator().manual_seed(0)
+    tiles = torch.randn(64, 3, 32, 32, generator=generator)
+    backbone: Any = load_backbone("timm_vit_tiny_patch16_224", img_size=32).module
+    with torch.no_grad():
+        for parameter in backbone.model.blocks[11].parameters():
+            parameter.mul_(20)
+        full = backbone.model.forward_intermediates(
+            tiles, norm=False, output_fmt="NLC", intermediates_only=True
+        )
+    with pytest.warns(SelectionWarning, match="puts no norm on its last output"):
+        plan = select(backbone, torch.split(tiles, 16), tokens=4, criterion="first", depth=3)
+    spread = [torch.linalg.matrix_norm(torch.cov(full[i].flatten(0, 1).T)) ** 0.5 for i in (2, 11)]
+    # The sample covariance of 256 tokens of 192 channels is biased, differently for the two.
+    assert plan.output_scale == pytest.approx(float(spread[0] / spread[1]), rel=0.2)
