@@ -20,6 +20,7 @@ from studies.retention import (
     Judged,
     Ranked,
     Retained,
+    blocks,
     curves,
     matters,
 )
@@ -28,6 +29,8 @@ from studies.tables import read_csv
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
 STABLE = ("simpler", "stabilization")
+SAME_TILES = ("flood_worldcover", "gewata_treecover")
+"""Tasks on the tiles of another: what is chosen without labels is the same."""
 
 
 def filled(page: str, made: dict[str, str]) -> str:
@@ -48,7 +51,7 @@ def filled(page: str, made: dict[str, str]) -> str:
 def tables() -> dict[str, str]:
     """All tables, as Markdown, by name."""
     grids: list[Row] = [row for name in GRIDS for row in _read(Row, name)]
-    found = curves(grids)
+    found = curves(grids, blocks())
     other: list[Row] = _read(Row, "methods")
     choices: list[Choice] = _read(Choice, "choices")
     return {
@@ -74,9 +77,16 @@ def retention(found: dict[tuple[str, str], Curve]) -> str:
             cells = [_accuracy(at[depth]) if depth in at else "" for depth in depths]
             control = model.endswith(CONTROL)
             verdict = "" if control else "yes" if matters(found, task, model) else "no"
-            seeds = min(row.seeds for row in curve.rows)
+            seeds = sorted({row.seeds for row in curve.rows})
             rows.append(
-                [task, model, seeds, *cells, "" if control else str(curve.reached), verdict]
+                [
+                    task,
+                    model,
+                    " to ".join(map(str, {seeds[0], seeds[-1]})),
+                    *cells,
+                    "" if control else str(curve.reached),
+                    verdict,
+                ]
             )
         header = ["task", "model", "seeds", *map(str, depths), "94 % at", "depth matters"]
         parts.append(_table(header, rows))
@@ -86,6 +96,7 @@ def retention(found: dict[tuple[str, str], Curve]) -> str:
 def criteria(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> str:
     """What every way of choosing keeps: mean depth and retained accuracy, from most tiles."""
     cases = [key for key in found if not key[1].endswith(CONTROL)]
+    deep = [case for case in cases if matters(found, *case)]
     most: dict[tuple[str, str], dict[tuple[str, str], Judged]] = defaultdict(dict)
     for row in judged:
         case, way = (row.task, row.model), (row.criterion, row.pooling)
@@ -94,31 +105,38 @@ def criteria(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> s
     rows = []
     for (criterion, pooling), by_case in most.items():
         cells = [
-            f"{by_case[case].depth:g}: {by_case[case].retained:.0%}" if case in by_case else ""
+            f"{by_case[case].depth:.3g}: {by_case[case].retained:.0%}" if case in by_case else ""
             for case in cases
         ]
-        worst = min(row.retained for row in by_case.values())
-        rows.append([criterion, pooling, *cells, f"{worst:.0%}"])
-    return _table(["criterion", "pooling", *(" ".join(case) for case in cases), "worst"], rows)
+        worst = [
+            f"{min((by_case[case].retained for case in of if case in by_case), default=1):.0%}"
+            for of in (cases, deep)
+        ]
+        rows.append([criterion, pooling, *cells, *worst])
+    names = [" ".join(case) + ("*" if case in deep else "") for case in cases]
+    return _table(["criterion", "pooling", *names, "worst", "worst of *"], rows)
 
 
 def premise(found: dict[tuple[str, str], Curve], choices: Sequence[Choice]) -> str:
     """The largest g of `simpler` on tokens of most tiles, beside what its depth keeps."""
     rows = []
     for (task, model), of in _most(choices, "simpler").items():
+        if task in SAME_TILES:
+            continue
         depth = mean(c.depth for c in of for _ in range(c.times))
         score = mean(c.score for c in of for _ in range(c.times))
         curve = found.get((task, model))
         kept = f"{curve.retained(depth):.0%}" if curve else ""
-        rows.append([task, model, f"{score:+.4f}", f"{depth:g}", kept])
-    return _table(["task", "model", "largest g", "depth", "retained"], rows)
+        rows.append([task, model, f"{score:+.4f}", f"{depth:.3g}", kept])
+    return _table(["tiles", "model", "largest g", "depth", "retained"], rows)
 
 
 def stability(choices: Sequence[Choice]) -> str:
     """Depths chosen over draws of tiles."""
     by_case: dict[tuple[str, str, str], dict[int, list[Choice]]] = defaultdict(dict)
     for row in choices:
-        if row.criterion in STABLE and row.pooling == "tokens" and CONTROL not in row.model:
+        known = row.task in SAME_TILES or row.model.endswith(CONTROL)
+        if row.criterion in STABLE and row.pooling == "tokens" and not known:
             by_case[row.task, row.model, row.criterion].setdefault(row.tiles, []).append(row)
     tiles = sorted({row.tiles for row in choices if row.tiles in (32, 64, 128, 256, 512, 1024)})
     rows = []

@@ -8,13 +8,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from studies.choices import Choice
+from studies.compose import models
 from studies.methods import FIRST
 from studies.probes import Probed
 from studies.run import Row
@@ -122,8 +123,13 @@ class Curve:
         return full.accuracy - other.accuracy > max(full.spread, other.spread)
 
 
-def curves(rows: Sequence[Row]) -> dict[tuple[str, str], Curve]:
-    """Curves by task and model, of those whose full depth was trained."""
+def curves(rows: Sequence[Row], totals: Mapping[str, int]) -> dict[tuple[str, str], Curve]:
+    """Curves by task and model.
+
+    Args:
+        rows: Of fine-tuning; methods other than keeping the first blocks are left out.
+        totals: Blocks of each model; one whose full depth is not among the rows has no curve.
+    """
     cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.method == FIRST:
@@ -144,7 +150,13 @@ def curves(rows: Sequence[Row]) -> dict[tuple[str, str], Curve]:
             ]
         )
         for (task, model), depths in cells.items()
+        if totals[model] in depths
     }
+
+
+def blocks() -> dict[str, int]:
+    """Blocks of each model of ``models.yaml``."""
+    return {name: int(entry["depth"]) for name, entry in models().items()}
 
 
 def matters(found: dict[tuple[str, str], Curve], task: str, model: str) -> bool:
@@ -208,7 +220,7 @@ def main() -> None:
     rows = [row for name in GRIDS for row in read_csv(Row, RESULTS / f"{name}.csv")]
     chosen: list[Choice] = read_csv(Choice, RESULTS / "choices.csv")
     probed: list[Probed] = read_csv(Probed, RESULTS / "probed.csv")
-    found = curves(rows)
+    found = curves(rows, blocks())
     retained = [row for curve in found.values() for row in curve.rows]
     judged = [row for curve in found.values() for row in judge(curve, chosen)]
     write_files(

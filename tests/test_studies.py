@@ -258,7 +258,10 @@ def test_what_a_depth_retains() -> None:
         for depth, values in at.items()
         for seed, value in enumerate(values)
     ]
-    found = curves([*rows, _row(Cell("task", "model", "lora", 8, 0))])
+    found = curves(
+        [*rows, _row(Cell("task", "model", "lora", 8, 0))], {"model": 8, "model_random": 8}
+    )
+    assert not curves(rows, {"model": 9, "model_random": 9})
     curve = found["task", "model"]
     assert [row.depth for row in curve.rows] == [1, 2, 4, 8]
     assert curve.rows[0].accuracy == pytest.approx(0.55)
@@ -319,10 +322,10 @@ def test_the_probe_orders_the_depths() -> None:
         Probed("task", "model", depth, "accuracy", score)
         for depth, score in enumerate([0.1, 0.3, 0.6, 0.58, 0.61])
     ]
-    (found,) = ranked(curves(rows), probed)
+    (found,) = ranked(curves(rows, {"model": 4}), probed)
     assert (found.depths, found.correlation, found.reached) == (3, 1.0, 2)
     assert found.retained == pytest.approx(0.875)
-    assert not list(ranked(curves(rows), probed[:3]))
+    assert not list(ranked(curves(rows, {"model": 4}), probed[:3]))
 
 
 def test_the_frontier_goes_on_with_the_next_seed(
