@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = 3
 CHOOSES = {"simpler": "v", "stabilization": "^"}
 COLORS = {"dinov2": "#1b7f5c", "mae12": "#1b7f5c", "mae24": "#3467a8"}
-CONTROL_COLOR = "#9aa5b1"
+CONTROL_COLOR, OTHER_COLOR = "#9aa5b1", "#d9822b"
 
 
 def retention_figure(
@@ -34,7 +34,7 @@ def retention_figure(
     tasks = sorted({task for task, _ in curves})
     rows = -(-len(tasks) // COLUMNS)
     figure = Figure(figsize=(4 * COLUMNS, 3 * rows), layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for axes in panels:
         axes.set_visible(False)
     for axes, task in zip(panels, tasks, strict=False):
@@ -66,7 +66,7 @@ def _draw(
     if model != trained:
         axes.errorbar(shares, means, spread, color=CONTROL_COLOR, label=model, linewidth=1)
         return
-    color = COLORS[model]
+    color = COLORS.get(model, OTHER_COLOR)
     axes.errorbar(shares, means, spread, color=color, label=model, linewidth=1.5)
     scores = [row for row in probed if (row.task, row.model) == (task, model) and row.depth > 0]
     if scores:

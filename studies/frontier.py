@@ -102,7 +102,8 @@ def draw(rows: list[Priced]) -> Figure:
             axes.errorbar(mean(costs), middle, ends, fmt="o", label=arm, capsize=3)
         axes.set(xlabel=label, xlim=(0, None))
     figure.axes[0].set_ylabel(rows[0].metric)
-    figure.axes[1].legend(fontsize=8, loc="lower right")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -19,6 +19,7 @@ from studies.choices import SHUFFLES, Choice, choices
 from studies.compare import compare
 from studies.compose import Folders, compose, fits, metric_of, models, tasks
 from studies.data import IGNORE, lay_out
+from studies.figure import retention_figure
 from studies.methods import FIRST
 from studies.page import PAGE, filled
 from studies.page import tables as tables_of_results
@@ -273,6 +274,8 @@ def test_what_a_depth_retains() -> None:
     chosen = [
         Choice("task", "model", "tokens", "simpler", 64, depth, 5, 10, 0.1) for depth in (2, 4)
     ]
+    figure = retention_figure({("task", "model"): curve}, list(judge(curve, chosen)), [])
+    assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == ["task"]
     judged = {row.criterion: row for row in judge(curve, chosen)}
     assert list(judged) == ["simpler", "half", "paper_share", "random_depth"]
     assert (judged["simpler"].depth, judged["simpler"].beyond) == (3.0, -1.0)
