@@ -53,9 +53,10 @@ def main(folders: Folders, table: Path = TABLE) -> None:
     done = {(row.task, row.model) for row in rows}
     for task, model in pairs():
         if (task, model) not in done:
-            rows += probe(task, model, folders)
+            found = probe(task, model, folders)
+            rows += found
             write_files({table: to_csv(Probed, rows)}, overwrite=True)
-            print(f"{task} {model}: {[row.score for row in rows if row.task == task]}", flush=True)
+            print(f"{task} {model}: {[row.score for row in found]}", flush=True)
 
 
 if __name__ == "__main__":
