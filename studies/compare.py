@@ -20,7 +20,8 @@ class Compared:
 
     Attributes:
         committed: Accuracy that was committed.
-        spread: The largest minus the smallest accuracy over the committed seeds of this cell.
+        spread: The largest minus the smallest accuracy over committed seeds, of that cell of the
+            same task where it is widest: three seeds of one cell can lie close by chance.
     """
 
     row: Row
@@ -29,7 +30,7 @@ class Compared:
 
     @property
     def agrees(self) -> bool:
-        """Whether the two differ by no more than two seeds do."""
+        """Whether the two differ by no more than seeds do."""
         return abs(self.row.accuracy - self.committed) <= self.spread
 
     def __str__(self) -> str:
@@ -50,12 +51,15 @@ def compare(rows: Sequence[Row], committed: Sequence[Row]) -> Iterator[Compared]
     seeds: dict[tuple[str, str, str, int], dict[int, float]] = defaultdict(dict)
     for row in committed:
         seeds[row.task, row.model, row.method, row.depth][row.seed] = row.accuracy
+    spreads: dict[str, float] = defaultdict(float)
+    for (task, *_), of in seeds.items():
+        spreads[task] = max(spreads[task], max(of.values()) - min(of.values()))
     found = False
     for row in rows:
         of = seeds.get((row.task, row.model, row.method, row.depth), {})
         if row.seed in of:
             found = True
-            yield Compared(row, of[row.seed], max(of.values()) - min(of.values()))
+            yield Compared(row, of[row.seed], spreads[row.task])
     if not found:
         raise ValueError("none of these cells is among the committed results")
 
