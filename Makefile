@@ -55,8 +55,11 @@ study: $(STAMP) ## fine-tune a small slice of the study on the embedded sample, 
 	$(BIN)/python -m studies.run --study studies/slice.yaml --table study/slice.csv
 	$(BIN)/python -m studies.compare study/slice.csv
 
-study-full: $(STAMP) ## all of the study, hours (SOURCES= and WEIGHTS= name folders), into study/
-	@if [ ! -d study/data ]; then $(BIN)/python -m studies.data '$(SOURCES)' study/data; fi
+study-full: $(STAMP) ## fine-tune all grids of the study, hours (SOURCES=, WEIGHTS=), into study/
+	@if [ ! -f study/data/.complete ]; then \
+		rm -rf study/data && $(BIN)/python -m studies.data '$(SOURCES)' study/data && \
+		touch study/data/.complete; \
+	fi
 	for study in rgb six methods; do \
 		$(BIN)/python -m studies.run --study studies/$$study.yaml --table study/$$study.csv \
 			--sources '$(SOURCES)' --data study/data --weights '$(WEIGHTS)' || exit 1; \

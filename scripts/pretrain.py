@@ -11,7 +11,7 @@ takes as many steps as the machine allows and gives similar, not equal, weights:
 ``RUN`` receives the checkpoint and the loss curve; at the end the encoder (float16) and the curve
 are written into the sample, or where ``--export`` says. Go on after an interruption with
 ``--resume``; write the weights from the checkpoint alone with ``--export-only``. The deeper encoder
-of the studies, from other scenes and another seed::
+of the studies, of another seed and without two of the places::
 
     python scripts/pretrain.py --root SCENES --output RUN --minutes 75 --depth 24 --width 128 \
         --seed 1 --scenes scripts/pretrain_scenes_mae24.yaml --export studies/weights/mae24.pt
@@ -434,6 +434,8 @@ def main() -> None:
     torch.set_num_threads(settings.threads)
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     try:
+        if settings.width < 64 or settings.width % 64:
+            raise ValueError(f"--width must be a multiple of 64, got {settings.width}")
         checkpoint = settings.output / "checkpoint.pt" if export_only else train(settings)
         export(checkpoint, settings.export)
     except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from studies.run import Row
 from studies.tables import read_csv
@@ -20,8 +21,8 @@ class Compared:
 
     Attributes:
         committed: Accuracy that was committed.
-        spread: The largest minus the smallest accuracy over committed seeds, of that cell of the
-            same task where it is widest: three seeds of one cell can lie close by chance.
+        spread: The largest minus the smallest accuracy over the committed seeds of this cell, or
+            the median of that over the cells of its task: three seeds can lie close by chance.
     """
 
     row: Row
@@ -43,7 +44,7 @@ class Compared:
 
 
 def compare(rows: Sequence[Row], committed: Sequence[Row]) -> Iterator[Compared]:
-    """Rows that have been committed as well.
+    """Rows whose cell has been committed with several seeds.
 
     Raises:
         ValueError: If none has been.
@@ -51,26 +52,37 @@ def compare(rows: Sequence[Row], committed: Sequence[Row]) -> Iterator[Compared]
     seeds: dict[tuple[str, str, str, int], dict[int, float]] = defaultdict(dict)
     for row in committed:
         seeds[row.task, row.model, row.method, row.depth][row.seed] = row.accuracy
-    spreads: dict[str, float] = defaultdict(float)
+    ranges: dict[str, list[float]] = defaultdict(list)
     for (task, *_), of in seeds.items():
-        spreads[task] = max(spreads[task], max(of.values()) - min(of.values()))
+        if len(of) > 1:
+            ranges[task].append(max(of.values()) - min(of.values()))
     found = False
     for row in rows:
         of = seeds.get((row.task, row.model, row.method, row.depth), {})
-        if row.seed in of:
+        if row.seed in of and len(of) > 1:
             found = True
-            yield Compared(row, of[row.seed], spreads[row.task])
+            own = max(of.values()) - min(of.values())
+            yield Compared(row, of[row.seed], max(own, median(ranges[row.task])))
     if not found:
-        raise ValueError("none of these cells is among the committed results")
+        raise ValueError("none of these cells is among the committed results with several seeds")
 
 
 def main(table: Path, results: Path = RESULTS) -> int:
-    """Print the comparison; 1 if a row lies outside the spread."""
+    """Print the comparison; 1 if a row lies outside the spread.
+
+    Args:
+        table: What ``studies.run`` wrote.
+        results: Folder of the committed tables.
+    """
     committed = [row for name in ("rgb", "six") for row in read_csv(Row, results / f"{name}.csv")]
+    if not table.is_file():
+        raise FileNotFoundError(f"no table {table}: run the study first")
     compared = list(compare(read_csv(Row, table), committed))
     print(*compared, sep="\n")
     return int(not all(row.agrees for row in compared))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    from jsonargparse import auto_cli
+
+    sys.exit(auto_cli(main))

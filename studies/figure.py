@@ -40,7 +40,7 @@ def retention_figure(
     for axes, task in zip(panels, tasks, strict=False):
         axes.set_visible(True)
         for (of, model), curve in curves.items():
-            if of == task:
+            if of == task and (task, model.removesuffix("_random")) in curves:
                 _draw(axes, model, curve, curves, judged, probed)
         axes.axhline(SHARE, color="black", linewidth=0.6, linestyle=":")
         axes.set(title=task, xlabel="share of the blocks kept", xlim=(0, 1.03))

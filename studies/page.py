@@ -75,19 +75,11 @@ def retention(found: dict[tuple[str, str], Curve]) -> str:
         for (task, model), curve in of.items():
             at = {row.depth: row for row in curve.rows}
             cells = [_accuracy(at[depth]) if depth in at else "" for depth in depths]
-            control = model.endswith(CONTROL)
-            verdict = "" if control else "yes" if matters(found, task, model) else "no"
+            reached = "" if model.endswith(CONTROL) else curve.reached
+            verdict = {True: "yes", False: "no", None: ""}[matters(found, task, model)]
             seeds = sorted({row.seeds for row in curve.rows})
-            rows.append(
-                [
-                    task,
-                    model,
-                    " to ".join(map(str, {seeds[0], seeds[-1]})),
-                    *cells,
-                    "" if control else str(curve.reached),
-                    verdict,
-                ]
-            )
+            several = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+            rows.append([task, model, several, *cells, reached, verdict])
         header = ["task", "model", "seeds", *map(str, depths), "94 % at", "depth matters"]
         parts.append(_table(header, rows))
     return "\n".join(parts)
@@ -109,7 +101,9 @@ def criteria(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> s
             for case in cases
         ]
         worst = [
-            f"{min((by_case[case].retained for case in of if case in by_case), default=1):.0%}"
+            f"{min(by_case[case].retained for case in of if case in by_case):.0%}"
+            if any(case in by_case for case in of)
+            else ""
             for of in (cases, deep)
         ]
         rows.append([criterion, pooling, *cells, *worst])
@@ -126,7 +120,7 @@ def premise(found: dict[tuple[str, str], Curve], choices: Sequence[Choice]) -> s
         depth = mean(c.depth for c in of for _ in range(c.times))
         score = mean(c.score for c in of for _ in range(c.times))
         curve = found.get((task, model))
-        kept = f"{curve.retained(depth):.0%}" if curve else ""
+        kept = f"{curve.retained(depth):.0%}" if curve and not model.endswith(CONTROL) else ""
         rows.append([task, model, f"{score:+.4f}", f"{depth:.3g}", kept])
     return _table(["tiles", "model", "largest g", "depth", "retained"], rows)
 
@@ -152,7 +146,6 @@ def probe(ranks: Sequence[Ranked]) -> str:
     rows = [
         [r.task, r.model, r.depths, f"{r.correlation:.2f}", r.reached, f"{r.retained:.0%}"]
         for r in ranks
-        if not r.model.endswith(CONTROL)
     ]
     header = ["task", "model", "depths", "rank correlation", "probe's 94 % at", "retained there"]
     return _table(header, rows)
@@ -165,10 +158,9 @@ def methods(found: dict[tuple[str, str], Curve], other: Sequence[Row]) -> str:
         cells[row.task, row.model, row.depth, row.method].append(row.accuracy)
     rows = []
     for (task, model, depth, method), values in cells.items():
-        at = {row.depth: row for row in found[task, model].rows}
-        rows.append(
-            [task, model, depth, method, len(values), _spread(values), _accuracy(at[depth])]
-        )
+        curve = found.get((task, model))
+        at = {row.depth: _accuracy(row) for row in curve.rows} if curve else {}
+        rows.append([task, model, depth, method, len(values), _spread(values), at.get(depth, "")])
     return _table(["task", "model", "blocks", "method", "seeds", "accuracy", FIRST], rows)
 
 
@@ -207,11 +199,12 @@ def _shares(choices: Iterable[Choice]) -> str:
 
 
 def _accuracy(row: Retained) -> str:
-    return f"{row.accuracy:.3f} ±{row.spread / 2:.3f}"
+    return f"{row.accuracy:.3f}" + (f" ±{row.spread / 2:.3f}" if row.seeds > 1 else "")
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.3f} ±{(max(values) - min(values)) / 2:.3f}"
+    half = (max(values) - min(values)) / 2
+    return f"{mean(values):.3f}" + (f" ±{half:.3f}" if len(values) > 1 else "")
 
 
 def _seconds(priced: Sequence[Priced]) -> str:

@@ -117,9 +117,11 @@ class Curve:
         depths = [row.depth for row in self.rows]
         return float(np.interp(depth, depths, [row.retained for row in self.rows]))
 
-    def beats(self, other: Retained) -> bool:
-        """Whether the full depth is better by more than the spread over seeds."""
+    def beats(self, other: Retained) -> bool | None:
+        """Whether the full depth is better by more than the spread over seeds; one has none."""
         full = self.rows[-1]
+        if min(full.seeds, other.seeds) < 2:
+            return None
         return full.accuracy - other.accuracy > max(full.spread, other.spread)
 
 
@@ -128,7 +130,8 @@ def curves(rows: Sequence[Row], totals: Mapping[str, int]) -> dict[tuple[str, st
 
     Args:
         rows: Of fine-tuning; methods other than keeping the first blocks are left out.
-        totals: Blocks of each model; one whose full depth is not among the rows has no curve.
+        totals: Blocks of each model; one whose full depth is not among the rows, or has learnt
+            nothing, has no curve.
     """
     cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -150,7 +153,8 @@ def curves(rows: Sequence[Row], totals: Mapping[str, int]) -> dict[tuple[str, st
             ]
         )
         for (task, model), depths in cells.items()
-        if totals[model] in depths
+        # Of a score at or below 0, such as an R2, there is no share.
+        if totals[model] in depths and np.mean(depths[totals[model]]) > 0
     }
 
 
@@ -159,12 +163,16 @@ def blocks() -> dict[str, int]:
     return {name: int(entry["depth"]) for name, entry in models().items()}
 
 
-def matters(found: dict[tuple[str, str], Curve], task: str, model: str) -> bool:
-    """Whether depth matters: the full model beats one block, and random weights at full depth."""
+def matters(found: dict[tuple[str, str], Curve], task: str, model: str) -> bool | None:
+    """Whether depth matters: the full model beats one block, and random weights at full depth.
+
+    None where too little was run to tell.
+    """
     curve, control = found[task, model], found.get((task, model + CONTROL))
-    if control is None:
-        return False
-    return curve.beats(curve.rows[0]) and curve.beats(control.rows[-1])
+    if control is None or curve.rows[0].depth != 1:
+        return None
+    beats = (curve.beats(curve.rows[0]), curve.beats(control.rows[-1]))
+    return False if False in beats else None if None in beats else True
 
 
 def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:
@@ -199,6 +207,8 @@ def ranked(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Ite
     from scipy.stats import spearmanr
 
     for (task, model), curve in found.items():
+        if model.endswith(CONTROL):
+            continue
         scores = {row.depth: row.score for row in probed if (row.task, row.model) == (task, model)}
         depths = [row.depth for row in curve.rows]
         if not set(depths) <= set(scores):
@@ -209,7 +219,7 @@ def ranked(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Ite
         enough = SHARE * scores[curve.total]
         reached = min(depth for depth, score in scores.items() if depth > 0 and score >= enough)
         kept = round(curve.retained(reached), 4)
-        yield Ranked(task, model, len(depths), round(float(correlation), 3), reached, kept)
+        yield Ranked(task, model, len(depths), round(float(correlation), 4), reached, kept)
 
 
 def main() -> None:
@@ -234,8 +244,10 @@ def main() -> None:
     )
     write_files({PAGE: filled(PAGE.read_text(), tables())}, overwrite=True)
     for (task, model), curve in found.items():
-        says = "matters" if matters(found, task, model) else "does not matter"
-        print(f"{task} {model}: 94 % at {curve.reached} of {curve.total}; depth {says}")
+        print(
+            f"{task} {model}: 94 % at {curve.reached} of {curve.total}; depth matters: "
+            f"{matters(found, task, model)}"
+        )
 
 
 if __name__ == "__main__":

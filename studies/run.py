@@ -1,4 +1,4 @@
-"""Fine-tune a grid of depths, seeds, models and tasks: ``python -m studies.run STUDY.yaml ...``.
+"""Fine-tune depths, seeds, models and tasks: ``python -m studies.run --study STUDY.yaml ...``.
 
 Every cell is what ``terratorch fit`` and ``terratorch test`` do with the config of
 :mod:`studies.compose`. Its row is written before the next one starts, and cells that have a row are

@@ -91,9 +91,9 @@ class PruningPlan(_Record):
         depth_interval: Depths between which 95 % of the resamples lie; None likewise.
         tiles_to_settle: How many tiles in all are likely to settle the choice; None where it is
             settled, or where no number worth waiting for is.
-        output_scale: Spread of the tokens of the last kept block over that of the full depth's last
-            one, where the backbone gives them out as they are; None where a final norm makes them
-            alike.
+        output_scale: Spread of the samples after the last kept block over that after the full
+            depth's, where the backbone is known to give its blocks' tokens out as they are and the
+            first blocks are kept; else None.
         stabilizes: False where no tail is flatter than its head, so that the criterion's premise
             fails; None for a criterion that has no premise.
         scores: Score of every depth under ``criterion``.

@@ -257,11 +257,13 @@ def _tiles_to_settle(decision: Decision, used: int) -> int | None:
 
 
 def _output_scale(backbone: Backbone, evidence: Evidence, kept: list[int]) -> float | None:
-    if not backbone.family.raw_outputs(backbone.module):
+    # Behind a gap, what the last block gives was not measured.
+    first = kept == list(range(len(kept)))
+    if not first or not backbone.family.raw_outputs(backbone.module):
         return None
     # HSIC of a layer with itself is the squared norm of its covariance: a fourth power.
     spreads = np.diagonal(evidence.terms.sum(axis=0)).clip(min=0) ** 0.25
-    full, last = spreads[-1], spreads[kept[-1] + 1]
+    full, last = spreads[-1], spreads[len(kept)]
     return float(last / full) if full > 0 and last > 0 else None
 
 

@@ -49,7 +49,7 @@ def doubts(plan: PruningPlan) -> list[str]:
         found.append(
             f"{plan.backbone.name} puts no norm on its last output, and that of the kept blocks is "
             f"{plan.output_scale:.2g} times as spread as that of all: a head without a norm of its "
-            "own will train badly, take a decoder with batch norm (UperNetDecoder, UNetDecoder)"
+            "own can train badly, take a decoder with batch norm (UperNetDecoder, UNetDecoder)"
         )
     if plan.confidence is None and plan.scores:
         found.append(

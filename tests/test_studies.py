@@ -238,13 +238,21 @@ def test_a_final_norm_is_dropped_or_changed() -> None:
     assert isinstance(encoder.norm, nn.Identity)
 
 
-def test_a_rerun_is_compared_with_the_seeds_of_the_same_cell() -> None:
+def test_a_rerun_is_compared_with_the_spread_over_seeds() -> None:
+    """Of its cell, but no less than the median over the cells of its task."""
     committed = [_row(Cell("eurosat", "dinov2", FIRST, 4, seed)) for seed in (0, 1, 2)]
     same, other = _row(Cell("eurosat", "dinov2", FIRST, 4, 1)), _row(Cell("x", "y", FIRST, 4, 1))
     far = replace(same, accuracy=same.accuracy + 0.3)
     found = list(compare([same, far, other], committed))
     assert [row.agrees for row in found] == [True, False]
     assert found[0].spread == pytest.approx(0.2)
+    close = [replace(row, depth=8, accuracy=0.5) for row in committed]
+    closer = [replace(row, depth=12, accuracy=0.5) for row in committed]
+    assert next(compare([close[0]], committed + close)).spread == pytest.approx(0.1)
+    assert next(compare([close[0]], committed + close + closer)).spread == 0
+    alone = [replace(close[0], seed=1)]
+    with pytest.raises(ValueError, match="none of these cells"):
+        list(compare(alone, alone))
     assert str(found[1]).endswith("OUTSIDE")
     with pytest.raises(ValueError, match="none of these cells"):
         list(compare([other], committed))

@@ -37,6 +37,7 @@ def _dofa_outputs(module: Any) -> list[int]:
 DOFA = Family(
     name="DOFA",
     class_path="terratorch.models.backbones.dofa_vit.DOFAEncoderWrapper",
+    raw_outputs=lambda _module: True,
     owns=lambda source, name: source == "terratorch" and name.startswith("dofa_"),
     blocks="dofa_model.blocks",
     settings=_settings,
@@ -55,6 +56,7 @@ DOFA = Family(
 SSL4EO = Family(
     name="SSL4EO ViT",
     class_path="terratorch.models.backbones.torchgeo_vit.ViTEncoderWrapper",
+    raw_outputs=lambda _module: True,
     owns=lambda source, name: (
         source == "terratorch" and name.startswith("ssl4eo") and "_vit_" in name
     ),

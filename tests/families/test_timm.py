@@ -172,5 +172,8 @@ def test_the_scale_of_the_last_output_is_told() -> None:
     with pytest.warns(SelectionWarning, match="puts no norm on its last output"):
         plan = select(backbone, torch.split(tiles, 16), tokens=4, criterion="first", depth=3)
     spread = [torch.linalg.matrix_norm(torch.cov(full[i].flatten(0, 1).T)) ** 0.5 for i in (2, 11)]
+    gap = select(backbone, torch.split(tiles, 16), criterion="block_influence", depth=3)
+    assert gap.kept_blocks[-1] == 11
+    assert gap.output_scale is None
     # The sample covariance of 256 tokens of 192 channels is biased, differently for the two.
     assert plan.output_scale == pytest.approx(float(spread[0] / spread[1]), rel=0.2)
