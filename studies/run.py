@@ -128,6 +128,8 @@ def train(cell: Cell, folders: Folders) -> tuple[Row, nn.Module]:
         file = Path(folder) / "task.yaml"
         file.write_text(yaml.safe_dump(config))
         cli = build_lightning_cli(["--config", str(file)], run=False)
+        # Albumentations draws from a generator of its own, which seed_everything does not reach.
+        cli.datamodule.train_transform.set_random_seed(cell.seed)
         start = time.perf_counter()
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         seconds = time.perf_counter() - start

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from studies import run
 from studies.compose import Folders, compose
 from studies.norms import refitted
 from studies.run import Cell, configure
-from studies.samples import read, samples_of
+from studies.samples import QUIET, read, samples_of
+from terratorch_simpler.selection import run_selection
 
 FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 
@@ -30,9 +34,33 @@ def test_a_refitted_norm_gives_the_moments_of_the_full_depth() -> None:
     torch.testing.assert_close(cut.std(0), full.std(0), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["block_influence", "angular_distance"])
-def test_a_baseline_keeps_blocks_that_may_lie_anywhere(method: str) -> None:
-    config = configure(Cell("sample_landuse", "mae12", method, 4, 0), FOLDERS)
-    blocks = config["model"]["init_args"]["model_args"]["backbone_keep_blocks"]
-    assert len(set(blocks)) == 4
-    assert blocks == sorted(blocks)
+def test_baselines_keep_the_blocks_that_a_plan_names() -> None:
+    task = read(compose("sample_landuse", "mae12", FOLDERS))
+    settings = replace(QUIET, criterion="first", depth=4)
+    others = run_selection(task.backbone, task.datamodule, settings).plan.others
+    for method in ("block_influence", "angular_distance"):
+        config = configure(Cell("sample_landuse", "mae12", method, 4, 0), FOLDERS)
+        blocks = config["model"]["init_args"]["model_args"]["backbone_keep_blocks"]
+        assert blocks == others[method]
+    assert others["block_influence"] != [0, 1, 2, 3]
+
+
+def test_a_cell_gives_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its head, the order of its tiles and their augmentation come from its seed."""
+
+    def one_epoch(cell: Cell, folders: Folders) -> dict[str, Any]:
+        config = configure(cell, folders)
+        config["trainer"] |= {"max_epochs": 1, "limit_test_batches": 1}
+        return config
+
+    monkeypatch.setattr(run, "configure", one_epoch)
+    cell = Cell("sample_landuse", "mae12", "first", 1, 3)
+    (_, first), (_, second), (_, other) = (
+        run.train(one, FOLDERS) for one in (cell, cell, replace(cell, seed=4))
+    )
+    same = dict(second.named_parameters())
+    for name, parameter in first.named_parameters():
+        torch.testing.assert_close(parameter, same[name], rtol=0, atol=0)
+    assert not all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True)
+    )
