@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studies.compose import Folders, compose
-from studies.samples import samples_of
-from studies.tables import to_csv
+from studies.samples import read, samples_of
+from studies.tables import RESULTS, to_csv
 from terratorch_simpler.certainty import assess, cka, is_look, is_settled
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.files import write_files
@@ -29,7 +28,6 @@ CHOOSES = ("simpler", "stabilization")
 SHUFFLES, MOST_TILES = 200, 512
 GROUP_SIZES = (4, 8, 16, 32, 64)
 LEVELS = (0.8, 0.9, 0.95)
-RESULTS = Path(__file__).parent / "results"
 
 Terms = NDArray[np.float64]
 
@@ -175,7 +173,7 @@ def main() -> None:
     rows = [
         row
         for task, model in CASES
-        for row in study(task, model, samples_of(compose(task, model, folders)))
+        for row in study(task, model, samples_of(read(compose(task, model, folders))))
     ]
     RESULTS.mkdir(exist_ok=True)
     tables = {"early_stop": Stop, "confidence": Stated, "group_size": Grouped}

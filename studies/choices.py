@@ -14,19 +14,18 @@ from typing import get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from studies.certainty import terms_of
 from studies.compose import Folders, compose, pairs
-from studies.samples import QUIET, samples_of
-from studies.tables import read_csv, to_csv
+from studies.samples import QUIET, read, samples_of
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.certainty import cka
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.files import write_files
 from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
-from terratorch_simpler.similarity import hsic_terms
 
-TABLE = Path(__file__).parent / "results" / "choices.csv"
+TABLE = RESULTS / "choices.csv"
 TILES = (32, 64, 128, 256, 512, 1024)
 SHUFFLES = 20
 
@@ -67,21 +66,12 @@ def choices(task: str, model: str, pooling: Pooling, samples: Tensor) -> Iterato
     counts = sorted({tiles for tiles in TILES if size <= tiles < everything} | {everything})
     for tiles in counts:
         draws = [rng.permutation(len(samples))[:tiles] for _ in range(SHUFFLES)]
-        matrices = np.stack([_similarity(samples, draw, size) for draw in draws])
+        matrices = np.stack([cka(terms_of(samples, draw, size).sum(0)) for draw in draws])
         for name, criterion in CRITERIA.items():
             depths, best = criterion.depths(matrices), criterion.score(matrices).max(axis=-1)
             for depth, times in sorted(Counter(depths.tolist()).items()):
                 score = round(float(best[depths == depth].mean()), 4)
                 yield Choice(task, model, pooling, name, tiles, depth, times, SHUFFLES, score)
-
-
-def _similarity(samples: Tensor, tiles: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Of the layers, over groups of so many tiles."""
-    terms = [
-        hsic_terms(samples[tiles[i : i + size]].transpose(0, 1).flatten(1, 2).unbind()).numpy()
-        for i in range(0, len(tiles), size)
-    ]
-    return cka(np.sum(terms, axis=0))
 
 
 def main(folders: Folders, table: Path = TABLE) -> None:
@@ -98,7 +88,7 @@ def main(folders: Folders, table: Path = TABLE) -> None:
         for pooling in get_args(Pooling):
             if (task, model, pooling) not in done:
                 settings = replace(QUIET, pooling=pooling)
-                samples = samples_of(compose(task, model, folders), settings)
+                samples = samples_of(read(compose(task, model, folders)), settings)
                 rows += choices(task, model, pooling, samples)
                 write_files({table: to_csv(Choice, rows)}, overwrite=True)
                 print(f"{task} {model} {pooling}", flush=True)

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from studies.run import Row
-from studies.tables import read_csv
-
-RESULTS = Path(__file__).parent / "results"
+from studies.run import Row, committed
+from studies.tables import RESULTS, read_csv
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,14 @@ class Compared:
         )
 
 
-def compare(rows: Sequence[Row], committed: Sequence[Row]) -> Iterator[Compared]:
+def compare(rows: Sequence[Row], known: Sequence[Row]) -> Iterator[Compared]:
     """Rows whose cell has been committed with several seeds.
 
     Raises:
         ValueError: If none has been.
     """
     seeds: dict[tuple[str, str, str, int], dict[int, float]] = defaultdict(dict)
-    for row in committed:
+    for row in known:
         seeds[row.task, row.model, row.method, row.depth][row.seed] = row.accuracy
     ranges: dict[str, list[float]] = defaultdict(list)
     for (task, *_), of in seeds.items():
@@ -74,10 +72,9 @@ def main(table: Path, results: Path = RESULTS) -> int:
         table: What ``studies.run`` wrote.
         results: Folder of the committed tables.
     """
-    committed = [row for name in ("rgb", "six") for row in read_csv(Row, results / f"{name}.csv")]
     if not table.is_file():
         raise FileNotFoundError(f"no table {table}: run the study first")
-    compared = list(compare(read_csv(Row, table), committed))
+    compared = list(compare(read_csv(Row, table), committed(results)))
     print(*compared, sep="\n")
     return int(not all(row.agrees for row in compared))
 

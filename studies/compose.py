@@ -13,6 +13,8 @@ import yaml
 
 TASKS = Path(__file__).parent / "tasks"
 MODELS = TASKS.parent / "models.yaml"
+CONTROL = "_random"
+"""How the name of a model with random weights ends."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from studies.compose import CONTROL
 from terratorch_simpler.probing.result import SHARE
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def retention_figure(
     for axes, task in zip(panels, tasks, strict=False):
         axes.set_visible(True)
         for (of, model), curve in curves.items():
-            if of == task and (task, model.removesuffix("_random")) in curves:
+            if of == task and (task, model.removesuffix(CONTROL)) in curves:
                 _draw(axes, model, curve, curves, judged, probed)
         axes.axhline(SHARE, color="black", linewidth=0.6, linestyle=":")
         axes.set(title=task, xlabel="share of the blocks kept", xlim=(0, 1.03))
@@ -58,7 +59,7 @@ def _draw(
     probed: Sequence[Probed],
 ) -> None:
     task, total = curve.rows[0].task, curve.total
-    trained = model.removesuffix("_random")
+    trained = model.removesuffix(CONTROL)
     full = curves[task, trained].rows[-1].accuracy
     shares = [row.depth / total for row in curve.rows]
     means = [row.accuracy / full for row in curve.rows]

@@ -20,12 +20,11 @@ from torch import nn
 from studies.compose import Folders, compose
 from studies.figure import to_svg
 from studies.run import Cell, Row, train
-from studies.tables import read_csv, to_csv
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.costs import inference, time_in_rounds
 from terratorch_simpler.files import write_files
 
 ARMS = Path(__file__).parent / "frontier.yaml"
-RESULTS = Path(__file__).parent / "results"
 BATCH, ROUNDS = 16, 15
 
 

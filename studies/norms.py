@@ -70,8 +70,9 @@ def refitted(config: dict[str, Any], depth: int) -> dict[str, list[float]]:
         norm: with them the mean and the spread of every channel, over the training tiles, are
         those of the full backbone's last output.
     """
-    norm: Any = getattr(read(config).backbone.module, "norm", None)
-    samples = samples_of(config)
+    task = read(config)
+    norm: Any = getattr(task.backbone.module, "norm", None)
+    samples = samples_of(task)
     kept, full = samples[:, depth].flatten(0, 1), samples[:, -1].flatten(0, 1)
     with torch.no_grad():
         if isinstance(norm, nn.LayerNorm):

@@ -9,23 +9,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from studies.choices import Choice
+from studies.choices import TILES, Choice
+from studies.compose import CONTROL
 from studies.frontier import Priced
 from studies.methods import FIRST
-from studies.retention import (
-    CONTROL,
-    GRIDS,
-    RESULTS,
-    Curve,
-    Judged,
-    Ranked,
-    Retained,
-    blocks,
-    curves,
-    matters,
-)
-from studies.run import Row
-from studies.tables import read_csv
+from studies.retention import Curve, Judged, Ranked, Retained, blocks, curves, matters
+from studies.run import Row, committed
+from studies.tables import RESULTS, read_csv
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
 STABLE = ("simpler", "stabilization")
@@ -50,8 +40,7 @@ def filled(page: str, made: dict[str, str]) -> str:
 
 def tables() -> dict[str, str]:
     """All tables, as Markdown, by name."""
-    grids: list[Row] = [row for name in GRIDS for row in _read(Row, name)]
-    found = curves(grids, blocks())
+    found = curves(committed(), blocks())
     other: list[Row] = _read(Row, "methods")
     choices: list[Choice] = _read(Choice, "choices")
     return {
@@ -132,7 +121,7 @@ def stability(choices: Sequence[Choice]) -> str:
         known = row.task in SAME_TILES or row.model.endswith(CONTROL)
         if row.criterion in STABLE and row.pooling == "tokens" and not known:
             by_case[row.task, row.model, row.criterion].setdefault(row.tiles, []).append(row)
-    tiles = sorted({row.tiles for row in choices if row.tiles in (32, 64, 128, 256, 512, 1024)})
+    tiles = sorted({row.tiles for row in choices if row.tiles in TILES})
     rows = []
     for case, by_tiles in by_case.items():
         most = max(by_tiles)

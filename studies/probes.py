@@ -7,11 +7,11 @@ from pathlib import Path
 
 from studies.compose import Folders, compose, pairs
 from studies.samples import read
-from studies.tables import read_csv, to_csv
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.probing.run import ProbeSettings, run_probe
 
-TABLE = Path(__file__).parent / "results" / "probed.csv"
+TABLE = RESULTS / "probed.csv"
 
 
 @dataclass(frozen=True)

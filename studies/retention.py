@@ -10,23 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from studies.choices import Choice
-from studies.compose import models
+from studies.compose import CONTROL, models
 from studies.methods import FIRST
 from studies.probes import Probed
-from studies.run import Row
-from studies.tables import read_csv, to_csv
+from studies.run import Row, committed
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.probing.result import SHARE
 
-RESULTS = Path(__file__).parent / "results"
-GRIDS = ("rgb", "six")
-"""Tables of fine-tuning at a grid of depths."""
-CONTROL = "_random"
 PAPER = 5 / 24
 """Share of the blocks that the paper keeps of Prithvi-EO-2."""
 
@@ -227,10 +222,9 @@ def main() -> None:
     from studies.figure import retention_figure, to_svg
     from studies.page import PAGE, filled, tables
 
-    rows = [row for name in GRIDS for row in read_csv(Row, RESULTS / f"{name}.csv")]
     chosen: list[Choice] = read_csv(Choice, RESULTS / "choices.csv")
     probed: list[Probed] = read_csv(Probed, RESULTS / "probed.csv")
-    found = curves(rows, blocks())
+    found = curves(committed(), blocks())
     retained = [row for curve in found.values() for row in curve.rows]
     judged = [row for curve in found.values() for row in judge(curve, chosen)]
     write_files(

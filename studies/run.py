@@ -21,9 +21,12 @@ from torch import nn
 
 from studies.compose import Folders, compose, fits, metric_of, models
 from studies.methods import FIRST, METHODS
-from studies.tables import read_csv, to_csv
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.quiet import quiet_lightning
+
+GRIDS = ("rgb", "six")
+"""Tables of fine-tuning at a grid of depths."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ def cells_of(study: dict[str, Any]) -> Iterator[Cell]:
                     for method, depth in product(grid.get("methods", [FIRST]), grid["depths"]):
                         if depth <= models()[model]["depth"]:
                             yield Cell(task, model, method, depth, seed)
+
+
+def committed(results: Path = RESULTS) -> list[Row]:
+    """The rows of the grids in a folder of results."""
+    return [row for name in GRIDS for row in read_csv(Row, results / f"{name}.csv")]
 
 
 def run_study(study: dict[str, Any], folders: Folders, table: Path) -> list[Row]:

@@ -32,9 +32,8 @@ def read(config: dict[str, Any]) -> Task:
         return read_task(file)
 
 
-def samples_of(config: dict[str, Any], settings: Settings = QUIET) -> Tensor:
-    """Samples of every training tile of a config: [tiles, layers, samples of a tile, width]."""
-    task = read(config)
+def samples_of(task: Task, settings: Settings = QUIET) -> Tensor:
+    """Samples of every training tile of a task: [tiles, layers, samples of a tile, width]."""
     source = open_source(task.datamodule, MANY, 0)
     loop = SelectionLoop(task.backbone, source, settings, 0, MANY)
     kept = _Keeping(task.backbone, settings.pooling, settings.tokens, 0)

@@ -11,6 +11,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+RESULTS = Path(__file__).parent / "results"
+"""What is committed."""
+
 
 def to_csv(kind: Any, rows: Sequence[Any]) -> str:
     """Rows of one dataclass, with a header; None is empty."""

@@ -21,8 +21,9 @@ FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 
 def test_a_refitted_norm_gives_the_moments_of_the_full_depth() -> None:
     config = compose("sample_landuse", "mae12", FOLDERS)
-    samples = samples_of(config)
-    norm = read(config).backbone.module.norm
+    task = read(config)
+    samples = samples_of(task)
+    norm = task.backbone.module.norm
     assert isinstance(norm, torch.nn.LayerNorm)
     with torch.no_grad():
         full = norm(samples[:, -1]).flatten(0, 1)
