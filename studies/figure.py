@@ -13,8 +13,9 @@ from studies.compose import CONTROL
 from terratorch_simpler.probing.result import SHARE
 
 if TYPE_CHECKING:
+    from studies.curves import Curve
     from studies.probes import Probed
-    from studies.retention import Curve, Judged
+    from studies.retention import Judged
 
 COLUMNS = 3
 CHOOSES = {"simpler": "v", "stabilization": "^"}
