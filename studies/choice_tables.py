@@ -7,56 +7,86 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 
 from studies.choices import TILES, Choice
-from studies.compose import CONTROL
+from studies.compose import CONTROL, SAME_TILES
 from studies.curves import Curve, matters
 from studies.markdown import table
 from studies.retention import Judged
+from studies.signs import Signs
 
 STABLE = ("simpler", "stabilization")
-SAME_TILES = ("flood_worldcover", "gewata_treecover")
-"""Tasks on the tiles of another: what is chosen without labels is the same."""
 
 
 def criteria(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> str:
-    """What every way of choosing keeps: mean depth and retained accuracy, from most tiles."""
+    """What every way of choosing keeps, from most tiles: one table for each pooling."""
     cases = [key for key in found if not key[1].endswith(CONTROL)]
-    deep = [case for case in cases if matters(found, *case)]
-    most: dict[tuple[str, str], dict[tuple[str, str], Judged]] = defaultdict(dict)
+    by_pooling: dict[str, dict[str, dict[tuple[str, str], Judged]]] = {}
     for row in judged:
-        case, way = (row.task, row.model), (row.criterion, row.pooling)
-        if case in cases and (case not in most[way] or row.tiles > most[way][case].tiles):
-            most[way][case] = row
+        case, ways = (row.task, row.model), by_pooling.setdefault(row.pooling, {})
+        of = ways.setdefault(row.criterion, {})
+        if case not in of or row.tiles > of[case].tiles:
+            of[case] = row
+    return "\n".join(
+        _judged(pooling or "no tiles", ways, found, cases) for pooling, ways in by_pooling.items()
+    )
+
+
+def _judged(
+    pooling: str,
+    ways: dict[str, dict[tuple[str, str], Judged]],
+    found: dict[tuple[str, str], Curve],
+    cases: Sequence[tuple[str, str]],
+) -> str:
+    """Mean depth, blocks beyond the 94 % depth, and retained accuracy, by task and way."""
+    deep = [case for case in cases if matters(found, *case)]
     rows = []
-    for (criterion, pooling), by_case in most.items():
+    for case in cases:
         cells = [
-            f"{by_case[case].depth:.3g}: {by_case[case].retained:.0%}" if case in by_case else ""
-            for case in cases
+            f"{of[case].depth:.3g} ({of[case].beyond:+.3g}) {of[case].retained:.0%}"
+            for of in ways.values()
         ]
-        worst = [
-            f"{min(by_case[case].retained for case in of if case in by_case):.0%}"
-            if any(case in by_case for case in of)
-            else ""
-            for of in (cases, deep)
-        ]
-        rows.append([criterion, pooling, *cells, *worst])
-    names = [" ".join(case) + ("*" if case in deep else "") for case in cases]
-    return table(["criterion", "pooling", *names, "worst", "worst of *"], rows)
+        rows.append([" ".join(case) + ("*" if case in deep else ""), *cells])
+    for name, some in (("all", cases), ("those with *", deep)):
+        if some:
+            worst = [min(of[case].retained for case in some) for of in ways.values()]
+            kept = [
+                mean(of[case].depth / found[case].total for case in some) for of in ways.values()
+            ]
+            summary = [
+                f"{share:.0%} of blocks, worst {least:.0%}"
+                for share, least in zip(kept, worst, strict=True)
+            ]
+            rows.append([name, *summary])
+    return table([pooling, *ways], rows)
 
 
-def premise(found: dict[tuple[str, str], Curve], choices: Sequence[Choice]) -> str:
-    """The largest g of `simpler` on tokens of most tiles, beside what its depth keeps."""
+def signs(
+    found: dict[tuple[str, str], Curve], read: Sequence[Signs], choices: Sequence[Choice]
+) -> str:
+    """What tiles alone show of a backbone, beside what the depth of `simpler` keeps."""
+    chosen = _most(choices, "simpler")
     rows = []
-    for (task, model), of in _most(choices, "simpler").items():
-        if task in SAME_TILES:
-            continue
-        drawn = [c for c in of for _ in range(c.times)]
-        depth, score = mean(c.depth for c in drawn), mean(c.score for c in drawn)
-        curve = found.get((task, model))
-        kept = ""
-        if curve and not model.endswith(CONTROL):
-            kept = f"{mean(curve.retained(c.depth) for c in drawn):.0%}"
-        rows.append([task, model, f"{score:+.4f}", f"{depth:.3g}", kept])
-    return table(["tiles", "model", "largest g", "depth", "retained"], rows)
+    for row in read:
+        case = row.task, row.model
+        depths = [c.depth for c in chosen[case] for _ in range(c.times)]
+        tasks = [row.task, *(task for task, of in SAME_TILES.items() if of == row.task)]
+        kept = [
+            f"{mean(found[task, row.model].retained(depth) for depth in depths):.0%} ({task})"
+            for task in tasks
+            if (task, row.model) in found and not row.model.endswith(CONTROL)
+        ]
+        dimensions = (row.dimension_first, row.dimension_most, row.dimension_last)
+        rows.append(
+            [
+                *case,
+                f"{row.score:+.4f}",
+                f"{mean(depths):.3g}",
+                ", ".join(kept),
+                f"{row.first_to_last:.2f}",
+                *(f"{dimension:.1f}" for dimension in dimensions),
+            ]
+        )
+    header = ["tiles", "model", "largest g", "depth", "retained", "CKA, first to last"]
+    return table([*header, "dimension: first", "most", "last"], rows)
 
 
 def stability(choices: Sequence[Choice]) -> str:

@@ -15,6 +15,8 @@ TASKS = Path(__file__).parent / "tasks"
 MODELS = TASKS.parent / "models.yaml"
 CONTROL = "_random"
 """How the name of a model with random weights ends."""
+SAME_TILES = {"flood_worldcover": "flood_water", "gewata_treecover": "gewata_landcover"}
+"""Tasks on the tiles of another: what is chosen without labels is the same."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from studies.compose import CONTROL
 from terratorch_simpler.probing.result import SHARE
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 CHOOSES = {"simpler": "v", "stabilization": "^"}
-COLORS = {"dinov2": "#1b7f5c", "mae12": "#1b7f5c", "mae24": "#3467a8"}
+COLORS = {"dinov2": "#b0413e", "mae12": "#1b7f5c", "mae24": "#3467a8"}
 CONTROL_COLOR, OTHER_COLOR = "#9aa5b1", "#d9822b"
 
 
@@ -35,19 +36,25 @@ def retention_figure(
     """
     tasks = sorted({task for task, _ in curves})
     rows = -(-len(tasks) // COLUMNS)
-    figure = Figure(figsize=(4 * COLUMNS, 3 * rows), layout="constrained")
-    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
-    for axes in panels:
-        axes.set_visible(False)
+    figure = Figure(figsize=(4 * COLUMNS, 3 * rows + 0.5), layout="constrained")
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat)
+    for axes in panels[len(tasks) :]:
+        axes.remove()
     for axes, task in zip(panels, tasks, strict=False):
-        axes.set_visible(True)
         for (of, model), curve in curves.items():
             if of == task and (task, model.removesuffix(CONTROL)) in curves:
                 _draw(axes, model, curve, curves, judged, probed)
         axes.axhline(SHARE, color="black", linewidth=0.6, linestyle=":")
         axes.set(title=task, xlabel="share of the blocks kept", xlim=(0, 1.03))
-        axes.legend(fontsize=7, loc="lower right")
     figure.supylabel("share of the full depth's accuracy")
+    handles = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    for criterion, marker in CHOOSES.items():
+        handles[f"chosen by {criterion}"] = Line2D([], [], color="black", marker=marker, ls="")
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles) // 2)
     return figure
 
 
@@ -66,7 +73,9 @@ def _draw(
     means = [row.accuracy / full for row in curve.rows]
     spread = [row.spread / 2 / full for row in curve.rows]
     if model != trained:
-        axes.errorbar(shares, means, spread, color=CONTROL_COLOR, label=model, linewidth=1)
+        axes.errorbar(
+            shares, means, spread, color=CONTROL_COLOR, label="random weights", linewidth=1
+        )
         return
     color = COLORS.get(model, OTHER_COLOR)
     axes.errorbar(shares, means, spread, color=color, label=model, linewidth=1.5)

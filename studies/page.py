@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from studies.accuracy_tables import frontier, methods, probe, retention
-from studies.choice_tables import criteria, premise, stability
+from studies.choice_tables import criteria, signs, stability
 from studies.choices import Choice
 from studies.curves import blocks, curves
 from studies.frontier import Priced
 from studies.retention import Judged, Ranked
 from studies.run import Row, committed
+from studies.signs import Signs
 from studies.tables import RESULTS, read_csv
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +50,7 @@ def tables() -> dict[str, str]:
     return {
         "retention": retention(found),
         "criteria": criteria(found, _read(Judged, "criteria")),
-        "premise": premise(found, choices),
+        "signs": signs(found, _read(Signs, "signs"), choices),
         "stability": stability(choices),
         "probe": probe(_read(Ranked, "probe_rank")),
         "methods": methods(found, other),

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.compose import Folders, compose, pairs
+from studies.compose import Folders, compose, metric_of, pairs
 from studies.samples import read
 from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.probing.run import ProbeSettings, run_probe
 
 TABLE = RESULTS / "probed.csv"
+METRICS = {
+    "test/Accuracy": "accuracy",
+    "test/mIoU": "mIoU",
+    "test/Pixel_Accuracy": "pixel accuracy",
+    "test/R2_Score": "R2",
+}
+"""What the probe calls the metrics of the tasks."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Probed:
 
     Attributes:
         depth: 0 is the input of the first block.
-        metric: What the score is.
+        metric: What the score is: the metric of the task.
     """
 
     task: str
@@ -36,10 +43,9 @@ def probe(task: str, model: str, folders: Folders) -> list[Probed]:
     assert found.labels is not None
     settings = ProbeSettings(progress=False)
     result = run_probe(found.backbone, found.datamodule, None, found.labels, settings)
-    return [
-        Probed(task, model, depth, result.metric, round(score, 4))
-        for depth, score in result.scores.items()
-    ]
+    metric = METRICS[metric_of(task)]
+    scores = result.scores if metric == result.metric else result.others[metric]
+    return [Probed(task, model, depth, metric, round(score, 4)) for depth, score in scores.items()]
 
 
 def main(folders: Folders, table: Path = TABLE) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from studies import certainty, norms
 from studies.choices import SHUFFLES, choices
 from studies.data import IGNORE, lay_out
+from studies.signs import effective_dimension, signs
 from terratorch_simpler.criteria import CRITERIA
 
 
@@ -123,3 +124,27 @@ def test_the_last_output_is_scaled_by_channel() -> None:
     first, last = task.model.encoder(torch.zeros(1, 2, 1, 1))
     assert first.flatten().tolist() == [0.0, 0.0]
     assert last.flatten().tolist() == [6.0, 8.0]
+
+
+def test_the_effective_dimension_counts_directions() -> None:
+    """By definition: one direction, three of equal variance, and the eigenvalues of numpy."""
+    rng = torch.Generator().manual_seed(0)
+    line = torch.randn(50, 1, generator=rng) @ torch.randn(1, 6, generator=rng) + 3
+    assert effective_dimension(line) == pytest.approx(1)
+    corners = torch.cat((torch.eye(3), -torch.eye(3)))
+    assert effective_dimension(corners) == pytest.approx(3)
+    cloud = torch.randn(50, 6, generator=rng)
+    variances = np.linalg.eigvalsh(np.cov(cloud.double().numpy(), rowvar=False))
+    expected = variances.sum() ** 2 / (variances**2).sum()
+    assert effective_dimension(cloud) == pytest.approx(expected)
+
+
+def test_signs_of_layers() -> None:
+    rng = torch.Generator().manual_seed(0)
+    line = torch.randn(40, 1, 4, 1, generator=rng) @ torch.ones(1, 6)
+    others = torch.randn(40, 5, 4, 6, generator=rng)
+    row = signs("task", "model", torch.cat((line, others, line), dim=1))
+    assert (row.task, row.model, row.tiles) == ("task", "model", 32)
+    assert row.first_to_last == pytest.approx(1, abs=1e-3)
+    assert (row.dimension_first, row.dimension_last) == (1, 1)
+    assert 5 < row.dimension_most <= 6

@@ -1,0 +1,107 @@
+"""Signs that weights were trained, or that a cut is safe: ``python -m studies.signs ...``.
+
+For every backbone on the training tiles of a task, from one pass and without labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from studies.certainty import terms_of
+from studies.compose import SAME_TILES, Folders, compose, pairs
+from studies.samples import QUIET, read, samples_of
+from studies.tables import RESULTS, read_csv, to_csv
+from terratorch_simpler.certainty import cka
+from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.files import write_files
+from terratorch_simpler.groups import TILES_PER_GROUP
+
+TABLE = RESULTS / "signs.csv"
+
+
+@dataclass(frozen=True)
+class Signs:
+    """One row: what tiles alone show of a backbone.
+
+    Attributes:
+        tiles: Tiles that were read, in whole groups.
+        score: Largest score of ``simpler``; above 0 is its premise.
+        first_to_last: CKA between the patch embedding and the last block's output.
+        dimension_first: Effective dimension of the patch embedding (:func:`effective_dimension`).
+        dimension_most: The largest of any layer.
+        dimension_last: That of the last block's output.
+    """
+
+    task: str
+    model: str
+    tiles: int
+    score: float
+    first_to_last: float
+    dimension_first: float
+    dimension_most: float
+    dimension_last: float
+
+
+def effective_dimension(samples: Tensor) -> float:
+    """Participation ratio of the principal components' variances.
+
+    (sum v)^2 / sum v^2: 1 where one direction holds all of it, the width where all hold the same.
+
+    Args:
+        samples: [samples, width].
+    """
+    centred = samples.double() - samples.double().mean(0)
+    covariance = centred.T @ centred
+    return float(covariance.trace() ** 2 / covariance.square().sum())
+
+
+def signs(task: str, model: str, samples: Tensor) -> Signs:
+    """The row of one pass.
+
+    Args:
+        task: Name of the task.
+        model: Name of the model.
+        samples: [tiles, layers, samples of a tile, width].
+    """
+    size = TILES_PER_GROUP["tokens"]
+    tiles = len(samples) // size * size
+    matrix = cka(terms_of(samples, np.arange(tiles), size).sum(0))
+    dimensions = [effective_dimension(layer.flatten(0, 1)) for layer in samples.unbind(1)]
+    return Signs(
+        task,
+        model,
+        tiles,
+        round(float(CRITERIA["simpler"].score(matrix[None]).max()), 4),
+        round(float(matrix[0, -1]), 3),
+        round(dimensions[0], 2),
+        round(max(dimensions), 2),
+        round(dimensions[-1], 2),
+    )
+
+
+def main(folders: Folders, table: Path = TABLE) -> None:
+    """Read what has no row yet.
+
+    Args:
+        folders: Where things lie.
+        table: The CSV file of results, which is added to.
+    """
+    torch.set_grad_enabled(False)
+    rows: list[Signs] = read_csv(Signs, table)
+    done = {(row.task, row.model) for row in rows}
+    for task, model in pairs():
+        if (task, model) not in done and task not in SAME_TILES:
+            rows.append(signs(task, model, samples_of(read(compose(task, model, folders)), QUIET)))
+            write_files({table: to_csv(Signs, rows)}, overwrite=True)
+            print(rows[-1], flush=True)
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main, as_positional=False)
