@@ -19,10 +19,9 @@ from torch import Tensor
 from studies.certainty import terms_of
 from studies.compose import Folders, compose, pairs
 from studies.samples import QUIET, read, samples_of
-from studies.tables import RESULTS, read_csv, to_csv
+from studies.tables import RESULTS, complete
 from terratorch_simpler.certainty import cka
 from terratorch_simpler.criteria import CRITERIA
-from terratorch_simpler.files import write_files
 from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
 
 TABLE = RESULTS / "choices.csv"
@@ -82,16 +81,15 @@ def main(folders: Folders, table: Path = TABLE) -> None:
         table: The CSV file of results, which is added to.
     """
     torch.set_grad_enabled(False)
-    rows: list[Choice] = read_csv(Choice, table)
-    done = {(row.task, row.model, row.pooling) for row in rows}
-    for task, model in pairs():
-        for pooling in get_args(Pooling):
-            if (task, model, pooling) not in done:
-                settings = replace(QUIET, pooling=pooling)
-                samples = samples_of(read(compose(task, model, folders)), settings)
-                rows += choices(task, model, pooling, samples)
-                write_files({table: to_csv(Choice, rows)}, overwrite=True)
-                print(f"{task} {model} {pooling}", flush=True)
+
+    def make(task: str, model: str, pooling: Pooling) -> Iterator[Choice]:
+        settings = replace(QUIET, pooling=pooling)
+        samples = samples_of(read(compose(task, model, folders)), settings)
+        return choices(task, model, pooling, samples)
+
+    cases = [(*pair, pooling) for pair in pairs() for pooling in get_args(Pooling)]
+    for rows in complete(Choice, table, cases, make):
+        print(f"{rows[0].task} {rows[0].model} {rows[0].pooling}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from studies.compose import Folders, compose, metric_of, pairs
 from studies.samples import read
-from studies.tables import RESULTS, read_csv, to_csv
-from terratorch_simpler.files import write_files
+from studies.tables import RESULTS, complete
 from terratorch_simpler.probing.run import ProbeSettings, run_probe
 
 TABLE = RESULTS / "probed.csv"
@@ -55,14 +55,8 @@ def main(folders: Folders, table: Path = TABLE) -> None:
         folders: Where things lie.
         table: The CSV file of results, which is added to.
     """
-    rows: list[Probed] = read_csv(Probed, table)
-    done = {(row.task, row.model) for row in rows}
-    for task, model in pairs():
-        if (task, model) not in done:
-            found = probe(task, model, folders)
-            rows += found
-            write_files({table: to_csv(Probed, rows)}, overwrite=True)
-            print(f"{task} {model}: {[row.score for row in found]}", flush=True)
+    for rows in complete(Probed, table, pairs(), partial(probe, folders=folders)):
+        print(f"{rows[0].task} {rows[0].model}: {[row.score for row in rows]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from studies.certainty import terms_of
 from studies.compose import SAME_TILES, Folders, compose, pairs
-from studies.samples import QUIET, read, samples_of
-from studies.tables import RESULTS, read_csv, to_csv
+from studies.samples import read, samples_of
+from studies.tables import RESULTS, complete
 from terratorch_simpler.certainty import cka
 from terratorch_simpler.criteria import CRITERIA
-from terratorch_simpler.files import write_files
 from terratorch_simpler.groups import TILES_PER_GROUP
 
 TABLE = RESULTS / "signs.csv"
@@ -92,13 +91,13 @@ def main(folders: Folders, table: Path = TABLE) -> None:
         table: The CSV file of results, which is added to.
     """
     torch.set_grad_enabled(False)
-    rows: list[Signs] = read_csv(Signs, table)
-    done = {(row.task, row.model) for row in rows}
-    for task, model in pairs():
-        if (task, model) not in done and task not in SAME_TILES:
-            rows.append(signs(task, model, samples_of(read(compose(task, model, folders)), QUIET)))
-            write_files({table: to_csv(Signs, rows)}, overwrite=True)
-            print(rows[-1], flush=True)
+
+    def make(task: str, model: str) -> list[Signs]:
+        return [signs(task, model, samples_of(read(compose(task, model, folders))))]
+
+    cases = [(task, model) for task, model in pairs() if task not in SAME_TILES]
+    for rows in complete(Signs, table, cases, make):
+        print(*rows, flush=True)
 
 
 if __name__ == "__main__":

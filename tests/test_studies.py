@@ -10,8 +10,8 @@ from studies.compose import Folders, compose, fits, metric_of, models, tasks
 from studies.methods import FIRST
 from studies.run import Cell, Row, cells_of, configure, run_study
 from studies.tables import read_csv
+from tests.study_rows import FOLDERS, row_of
 
-FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 STUDY = {
     "seeds": [0, 1],
     "grids": [
@@ -95,13 +95,6 @@ def test_cells_of_a_study() -> None:
     assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
 
 
-def _row(cell: Cell) -> Row:
-    accuracy = cell.depth / 100 + cell.seed / 10
-    return Row(
-        cell.task, cell.model, cell.method, cell.depth, cell.seed, "mIoU", accuracy, 7, 10, 1.5, 1
-    )
-
-
 def test_a_killed_study_ends_with_the_same_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +106,7 @@ def test_a_killed_study_ends_with_the_same_table(
             ran.append(cell)
             raise KeyboardInterrupt
         ran.append(cell)
-        return _row(cell)
+        return row_of(cell)
 
     monkeypatch.setattr(run, "run_cell", cell_or_end)
     table = tmp_path / "new" / "table.csv"
@@ -121,7 +114,7 @@ def test_a_killed_study_ends_with_the_same_table(
         with pytest.raises(KeyboardInterrupt):
             run_study(STUDY, FOLDERS, table)
     rows = run_study(STUDY, FOLDERS, table)
-    assert rows == [_row(cell) for cell in cells_of(STUDY)] == read_csv(Row, table)
+    assert rows == [row_of(cell) for cell in cells_of(STUDY)] == read_csv(Row, table)
     assert len(ran) == len(rows) + 2
     before = table.read_bytes()
     run_study(STUDY, FOLDERS, table)

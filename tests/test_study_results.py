@@ -18,29 +18,21 @@ from studies.page import filled, pages
 from studies.probes import Probed
 from studies.retention import judge, ranked
 from studies.run import Cell, Row
-from studies.tables import read_csv
-
-FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
-
-
-def _row(cell: Cell) -> Row:
-    accuracy = cell.depth / 100 + cell.seed / 10
-    return Row(
-        cell.task, cell.model, cell.method, cell.depth, cell.seed, "mIoU", accuracy, 7, 10, 1.5, 1
-    )
+from studies.tables import complete, read_csv
+from tests.study_rows import FOLDERS, row_of
 
 
 def test_what_a_depth_retains() -> None:
     """By hand: two seeds, four depths, and what each way of choosing keeps of the full depth."""
     at = {1: (0.5, 0.6), 2: (0.7, 0.7), 4: (0.78, 0.8), 8: (0.8, 0.8)}
     rows = [
-        replace(_row(Cell("task", model, FIRST, depth, seed)), accuracy=value * factor)
+        replace(row_of(Cell("task", model, FIRST, depth, seed)), accuracy=value * factor)
         for model, factor in (("model", 1.0), ("model_random", 0.5))
         for depth, values in at.items()
         for seed, value in enumerate(values)
     ]
     found = curves(
-        [*rows, _row(Cell("task", "model", "lora", 8, 0))], {"model": 8, "model_random": 8}
+        [*rows, row_of(Cell("task", "model", "lora", 8, 0))], {"model": 8, "model_random": 8}
     )
     assert not curves(rows, {"model": 9, "model_random": 9})
     curve = found["task", "model"]
@@ -82,7 +74,7 @@ def test_the_pages_show_the_committed_results() -> None:
 def test_the_probe_orders_the_depths() -> None:
     at = {1: 0.5, 2: 0.7, 4: 0.8}
     rows = [
-        replace(_row(Cell("task", "model", FIRST, depth, 0)), accuracy=value)
+        replace(row_of(Cell("task", "model", FIRST, depth, 0)), accuracy=value)
         for depth, value in at.items()
     ]
     probed = [
@@ -105,7 +97,7 @@ def test_the_frontier_goes_on_with_the_next_seed(
         trained.append(cell)
         model = nn.Conv2d(3, 2, 1)
         model.requires_grad_(cell.method != "frozen")
-        return _row(cell), model
+        return row_of(cell), model
 
     monkeypatch.setattr(frontier, "train", train)
     monkeypatch.setattr(frontier, "RESULTS", tmp_path)
@@ -126,8 +118,11 @@ def test_the_frontier_goes_on_with_the_next_seed(
 
 def test_a_rerun_is_compared_with_the_spread_over_seeds() -> None:
     """Of its cell, but no less than the median over the cells of its task."""
-    committed = [_row(Cell("eurosat", "dinov2", FIRST, 4, seed)) for seed in (0, 1, 2)]
-    same, other = _row(Cell("eurosat", "dinov2", FIRST, 4, 1)), _row(Cell("x", "y", FIRST, 4, 1))
+    committed = [row_of(Cell("eurosat", "dinov2", FIRST, 4, seed)) for seed in (0, 1, 2)]
+    same, other = (
+        row_of(Cell("eurosat", "dinov2", FIRST, 4, 1)),
+        row_of(Cell("x", "y", FIRST, 4, 1)),
+    )
     far = replace(same, accuracy=same.accuracy + 0.3)
     found = list(compare([same, far, other], committed))
     assert [row.agrees for row in found] == [True, False]
@@ -142,3 +137,19 @@ def test_a_rerun_is_compared_with_the_spread_over_seeds() -> None:
     assert str(found[1]).endswith("OUTSIDE")
     with pytest.raises(ValueError, match="none of these cells"):
         list(compare([other], committed))
+
+
+def test_tables_are_completed_case_by_case(tmp_path: Path) -> None:
+    table, asked = tmp_path / "table.csv", []
+
+    def make(task: str, model: str) -> list[Probed]:
+        asked.append((task, model))
+        return [Probed(task, model, depth, "accuracy", 0.5) for depth in (0, 1)]
+
+    first = list(complete(Probed, table, [("a", "m")], make))
+    assert [row.depth for row in first[0]] == [0, 1]
+    runs = complete(Probed, table, [("a", "m"), ("b", "m"), ("b", "n")], make)
+    next(runs)
+    assert [row.task for row in read_csv(Probed, table)] == ["a", "a", "b", "b"]
+    assert [rows[0].model for rows in runs] == ["n"]
+    assert asked == [("a", "m"), ("b", "m"), ("b", "n")]
