@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,12 +14,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from lightning_utilities.core.apply_func import apply_to_collection
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from terratorch_simpler.backbones import Backbone
 from terratorch_simpler.families import blocks_of
 from terratorch_simpler.inputs import modalities_of
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.precision import full_float32
 
 Index = tuple[Any, ...]
 
@@ -29,7 +30,8 @@ class LayerReader:
     Layer 0 is the input of the first block, layer l the raw output of block l, before any final
     norm. What is kept of a layer is the business of a subclass: which tokens (:meth:`_pick`, once
     for all layers of a batch) and what of them (:meth:`_reduce`). By default all patch tokens are,
-    without the special ones.
+    without the special ones. Within the context the products of 32 bits are those of
+    :func:`full_float32`.
 
     Args:
         backbone: The full backbone.
@@ -38,7 +40,7 @@ class LayerReader:
 
     def __init__(self, backbone: Backbone, seed: int) -> None:
         self.backbone, self.seed = backbone, seed
-        self._handles: list[RemovableHandle] = []
+        self._until_exit = ExitStack()
         self._samples: list[Tensor] = []
         self._image: Any = None
         self._picked: Index | None = None
@@ -46,9 +48,11 @@ class LayerReader:
 
     def __enter__(self) -> Self:
         blocks = blocks_of(self.backbone.module, self.backbone.family)
-        first = blocks[0].register_forward_pre_hook(self._take_input, with_kwargs=True)
-        self._handles.append(first)
-        self._handles += [block.register_forward_hook(self._take_output) for block in blocks]
+        self._until_exit.enter_context(full_float32())
+        hooks = [blocks[0].register_forward_pre_hook(self._take_input, with_kwargs=True)]
+        hooks += [block.register_forward_hook(self._take_output) for block in blocks]
+        for hook in hooks:
+            self._until_exit.callback(hook.remove)
         return self
 
     def __exit__(
@@ -57,9 +61,7 @@ class LayerReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self._until_exit.close()
 
     def __call__(self, images: Any, places: Sequence[int], **inputs: Tensor) -> Tensor:
         """Run a batch of tiles.

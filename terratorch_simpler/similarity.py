@@ -16,6 +16,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from terratorch_simpler.precision import full_float32
+
 MIN_SAMPLES = 4
 """The unbiased estimator divides by n (n - 3), so a group needs at least this many samples."""
 ROWS_AT_A_TIME = 64
@@ -53,7 +55,7 @@ def u_centered_grams(layers: Sequence[Tensor]) -> Tensor:
     dtype = torch.float64 if layers[0].dtype == torch.float64 else torch.float32
     grams = torch.empty(len(layers), n, n, dtype=dtype, device=layers[0].device)
     # Autocast would run the Gram products in bfloat16, which cannot hold them.
-    with torch.autocast(device_type=grams.device.type, enabled=False):
+    with torch.autocast(device_type=grams.device.type, enabled=False), full_float32():
         for gram, layer in zip(grams, layers, strict=True):
             # U-centring ignores a shift of the features, float32 does not.
             features = layer.to(dtype) - layer.to(dtype).mean(dim=0)
@@ -234,7 +236,7 @@ class LayerAngles(Metric):
     def update(self, layers: Sequence[Tensor]) -> None:
         """Add samples: ``num_layers`` tensors of shape [n, d], all of one width d."""
         samples = torch.stack(list(layers), dim=1).float()
-        with torch.autocast(device_type=samples.device.type, enabled=False):
+        with torch.autocast(device_type=samples.device.type, enabled=False), full_float32():
             products = samples @ samples.transpose(1, 2)
             norms = products.diagonal(dim1=1, dim2=2).sqrt().clamp_min(1e-12)
             cosine = (products / (norms[:, :, None] * norms[:, None, :])).clamp(-1, 1)

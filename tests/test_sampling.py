@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from terratorch_simpler.backbones import load_backbone
 from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.precision import full_float32
 from terratorch_simpler.sampling import LayerSampler
 
 TOKENS = 3
@@ -21,6 +22,7 @@ def sample(
         return sampler(tiles, places=range(len(tiles)))
 
 
+@full_float32()
 def layers_of(module: Any, tiles: Tensor) -> list[Tensor]:
     """Tokens of every layer without the class token, by TerraTorch's parts put together here."""
     with torch.no_grad():
@@ -94,7 +96,7 @@ def test_prompts_are_left_out(build: Callable[..., Any], tiles: Tensor, pooling:
         block.register_forward_hook(lambda _, __, output: seen.append(output))
         for block in module.blocks
     ]
-    with torch.no_grad():
+    with torch.no_grad(), full_float32():
         module(tiles[:2])
     for handle in handles:
         handle.remove()

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 import terratorch_simpler as simpler
 from terratorch_simpler.backbones import Backbone, load_backbone
 from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.precision import full_float32
 from terratorch_simpler.selection import SelectionWarning, calibrate
 
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
@@ -59,10 +60,11 @@ def test_the_same_selection_twice_gives_the_same_file() -> None:
 
 
 def test_the_similarity_is_that_of_the_raw_block_outputs(trained: Backbone) -> None:
-    plan = _plan(trained.module, _chips(means=[0.0] * 6, stds=[1e3] * 6), pooling="mean")
+    chips = _chips(means=[0.0] * 6, stds=[1e3] * 6)
+    plan = _plan(trained.module, chips, pooling="mean", accelerator="cpu")
     images = torch.cat([batch["image"] for batch in _chips()]) / 1e3
     raw: list[Tensor] = []
-    with torch.no_grad():
+    with torch.no_grad(), full_float32():
         x = trained.module.patch_embed(images.unsqueeze(2))  # type: ignore[operator]
         position = trained.module.interpolate_pos_encoding((1, 128, 128))  # type: ignore[operator]
         token = (trained.module.cls_token + position[:, :1]).expand(len(images), -1, -1)

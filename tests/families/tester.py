@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import terratorch_simpler as simpler
 from terratorch_simpler.backbones import Backbone, load_backbone
 from terratorch_simpler.families import blocks_of
+from terratorch_simpler.precision import full_float32
 from terratorch_simpler.pruning import PrunedBackbone, prune_module
 
 KEEP = 3
@@ -237,6 +238,7 @@ class BackboneTester:
         self.keeps("compile", try_it)
 
     def test_export(self) -> None:
+        @full_float32()
         def try_it(module: Any) -> None:
             exported = torch.export.export(module, (self.image(),), self.inputs()).module()
             torch.testing.assert_close(tensors(self.run(exported)), tensors(self.run(module)))
@@ -299,7 +301,9 @@ class BackboneTester:
     def test_selection(self) -> None:
         full = self.full()
         batches = [self.batch(seed) for seed in range(4)]
-        plan = simpler.select(full.module, batches, pooling="mean", progress=False)
+        plan = simpler.select(
+            full.module, batches, pooling="mean", accelerator="cpu", progress=False
+        )
         assert plan.total_depth == self.depth
         assert (plan.backbone.family, plan.backbone.blocks) == (self.family, full.family.blocks)
         if not full.family.generates:
@@ -311,6 +315,7 @@ class BackboneTester:
         """A batch as a datamodule gives it."""
         return {"image": self.image(seed), **self.inputs()}
 
+    @full_float32()
     def similarity(self, full: Backbone) -> Tensor:
         """Every pair of layers, from hooks of its own and the public ``linear_cka``."""
         layers: list[list[Tensor]] = [[] for _ in range(self.depth + 1)]

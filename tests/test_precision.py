@@ -1,0 +1,77 @@
+"""Products of 32 bits are exact in a process that was set to less, as TerraTorch sets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+import terratorch_simpler as simpler
+from terratorch_simpler.backbones import load_backbone
+from terratorch_simpler.precision import full_float32
+from terratorch_simpler.sampling import LayerSampler
+from terratorch_simpler.selection import SelectionWarning
+from terratorch_simpler.similarity import LayerAngles, u_centered_grams
+
+PRODUCTS = (torch.mm, torch.matmul, Tensor.matmul, nn.functional.linear)
+
+
+class Watch(TorchFunctionMode):
+    """Records in what precision products of float32 matrices are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in PRODUCTS and args[0].dtype == torch.float32:
+            self.seen.append(torch.get_float32_matmul_precision())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(autouse=True)
+def _medium() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    assert torch.get_float32_matmul_precision() == "medium"
+    torch.set_float32_matmul_precision(before)
+
+
+def test_an_error_leaves_what_was_set() -> None:
+    with pytest.raises(KeyError), full_float32():
+        raise KeyError
+
+
+def test_grams_and_angles() -> None:
+    layers = [torch.randn(8, 5) for _ in range(3)]
+    with Watch() as watch:
+        u_centered_grams(layers)
+        LayerAngles(3).update(layers)
+    assert watch.seen == ["highest"] * 4
+
+
+def test_the_backbone_and_its_similarity(tiny_prithvi: nn.Module, images: Tensor) -> None:
+    backbone = load_backbone(tiny_prithvi)
+    with Watch() as watch, LayerSampler(backbone, "mean", 1, seed=0) as sampler:
+        sampler(images, range(2))
+    assert len(watch.seen) >= 4 * backbone.depth
+    assert set(watch.seen) == {"highest"}
+
+
+def test_a_selection_and_a_probe(tiny_prithvi: nn.Module) -> None:
+    tiles = [{"image": torch.randn(8, 6, 32, 32), "mask": torch.randn(8, 32, 32)} for _ in "ab"]
+    options: dict[str, Any] = {"accelerator": "cpu", "progress": False}
+    with Watch() as watch:
+        with pytest.warns(SelectionWarning, match="16 tiles"):
+            simpler.select(tiny_prithvi, tiles, **options)
+        selected = len(watch.seen)
+        simpler.probe(tiny_prithvi, tiles, tiles, task="regression", **options)
+    assert 0 < selected < len(watch.seen)
+    assert set(watch.seen) == {"highest"}
