@@ -10,6 +10,7 @@ from studies.choices import TILES, Choice
 from studies.compose import CONTROL, SAME_TILES
 from studies.curves import Curve, matters
 from studies.markdown import table
+from studies.precisions import Precision
 from studies.retention import Judged
 from studies.signs import Signs
 
@@ -103,6 +104,22 @@ def stability(choices: Sequence[Choice]) -> str:
         cells = [_shares(by_tiles[n]) if n in by_tiles and n != most else "" for n in tiles]
         rows.append([*case, *cells, f"{_shares(by_tiles[most])} ({most})"])
     return table(["tiles", "model", "criterion", *map(str, tiles), "all"], rows)
+
+
+def precisions(read: Sequence[Precision]) -> str:
+    """What 16 bits change: the matrix, and the depth of every criterion."""
+    by_case: dict[tuple[str, str], list[Precision]] = defaultdict(list)
+    for row in read:
+        by_case[row.task, row.model].append(row)
+    rows = []
+    for case, of in by_case.items():
+        depths = [
+            f"{row.depth}" if row.depth == row.depth_bf16 else f"{row.depth} → {row.depth_bf16}"
+            for row in of
+        ]
+        rows.append([*case, str(of[0].tiles), f"{of[0].difference:.5f}", *depths])
+    criteria = list(dict.fromkeys(row.criterion for row in read))
+    return table(["tiles", "model", "count", "largest difference", *criteria], rows)
 
 
 def _most(choices: Sequence[Choice], criterion: str) -> dict[tuple[str, str], list[Choice]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from studies.accuracy_tables import frontier, methods, probe, retention
-from studies.choice_tables import criteria, signs, stability
+from studies.choice_tables import criteria, precisions, signs, stability
 from studies.choices import Choice
 from studies.curves import blocks, curves
 from studies.frontier import Priced
+from studies.precisions import Precision
 from studies.retention import Judged, Ranked
 from studies.run import Row, committed
 from studies.signs import Signs
@@ -52,6 +53,7 @@ def tables() -> dict[str, str]:
         "criteria": criteria(found, _read(Judged, "criteria")),
         "signs": signs(found, _read(Signs, "signs"), choices),
         "stability": stability(choices),
+        "precisions": precisions(_read(Precision, "precisions")),
         "probe": probe(_read(Ranked, "probe_rank")),
         "methods": methods(found, other),
         "frontier": frontier(_read(Priced, "frontier")),

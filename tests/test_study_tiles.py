@@ -15,8 +15,10 @@ from torch import nn
 from studies import certainty, norms
 from studies.choices import SHUFFLES, choices
 from studies.data import IGNORE, lay_out
+from studies.precisions import precisions
 from studies.signs import effective_dimension, signs
 from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.similarity import linear_cka
 
 
 def test_flood_chips_are_laid_out(tmp_path: Path) -> None:
@@ -148,3 +150,19 @@ def test_signs_of_layers() -> None:
     assert row.first_to_last == pytest.approx(1, abs=1e-3)
     assert (row.dimension_first, row.dimension_last) == (1, 1)
     assert 5 < row.dimension_most <= 6
+
+
+def test_a_choice_in_both_precisions() -> None:
+    """The second pass is the first one backwards, which turns the matrix about its middle."""
+    samples = torch.randn(20, 7, 4, 6, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    same = list(precisions("task", "model", samples, samples))
+    assert [row.criterion for row in same] == list(CRITERIA)
+    assert all((row.tiles, row.difference) == (16, 0) for row in same)
+    assert all(row.depth == row.depth_bf16 for row in same)
+    backwards = list(precisions("task", "model", samples, samples.flip(1)))
+    assert [row.depth for row in backwards] == [row.depth for row in same]
+    assert any(row.depth != row.depth_bf16 for row in backwards)
+    layers = samples[:16].transpose(0, 1).flatten(1, 2).double()
+    matrix = np.array([[linear_cka(one, other).item() for other in layers] for one in layers])
+    expected = np.abs(matrix - matrix[::-1, ::-1]).max()
+    assert backwards[0].difference == pytest.approx(expected, abs=1e-4)
