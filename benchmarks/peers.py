@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from benchmarks.ratios import ratio
 from benchmarks.selection import BATCH, SIZE, sample, selecting
 from terratorch_simpler.groups import TILES_PER_GROUP
+from terratorch_simpler.precision import full_float32
 from terratorch_simpler.similarity import LayerSimilarity
 
 TILES, FEW_TILES = 256, 32
@@ -129,6 +130,8 @@ def _hooks_removed(module: nn.Module) -> Any:
 
 
 def _quiet(function: Callable[[], object]) -> Callable[[], object]:
+    # As `select` computes, whatever importing TerraTorch has set.
+    @full_float32()
     def run() -> object:
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -14,6 +14,7 @@ import torch
 from benchmarks.ratios import ratio
 from terratorch_simpler.backbones import Backbone, load_backbone
 from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.precision import full_float32
 from terratorch_simpler.selection import SelectionWarning, run_selection
 from terratorch_simpler.settings import Settings
 from terratorch_simpler.tiles import GeoTiffTiles
@@ -87,6 +88,8 @@ def _epoch_over_select() -> dict[str, float]:
 def _ratio(backbone: Backbone, tiles: Any, pooling: Pooling) -> dict[str, float]:
     backbone.module.eval()
 
+    # As `select` computes, whatever importing TerraTorch has set.
+    @full_float32()
     @torch.inference_mode()
     def forward() -> None:
         for batch in tiles:

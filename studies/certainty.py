@@ -18,7 +18,7 @@ from studies.compose import Folders, compose
 from studies.samples import read, samples_of
 from studies.tables import RESULTS, to_csv
 from terratorch_simpler.certainty import assess, cka, is_look, is_settled
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import CRITERIA, Matrix
 from terratorch_simpler.files import write_files
 from terratorch_simpler.groups import TILES_PER_GROUP
 from terratorch_simpler.similarity import hsic_terms
@@ -99,6 +99,16 @@ def terms_of(samples: Tensor, order: NDArray[np.int64], size: int) -> Terms:
             for group in groups
         ]
     )
+
+
+def whole_groups(tiles: int) -> int:
+    """How many of so many tiles are in whole groups of the default size."""
+    return tiles - tiles % TILES_PER_GROUP["tokens"]
+
+
+def matrix_of(samples: Tensor) -> Matrix:
+    """CKA of all whole groups of the default size: [layers, layers]."""
+    return cka(terms_of(samples, np.arange(len(samples)), TILES_PER_GROUP["tokens"]).sum(0))
 
 
 def depth_of(terms: Terms, criterion: str) -> int:

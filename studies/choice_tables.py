@@ -112,14 +112,14 @@ def precisions(read: Sequence[Precision]) -> str:
     for row in read:
         by_case[row.task, row.model].append(row)
     rows = []
-    for case, of in by_case.items():
+    for case, same in by_case.items():
         depths = [
             f"{row.depth}" if row.depth == row.depth_bf16 else f"{row.depth} → {row.depth_bf16}"
-            for row in of
+            for row in same
         ]
-        rows.append([*case, str(of[0].tiles), f"{of[0].difference:.5f}", *depths])
-    criteria = list(dict.fromkeys(row.criterion for row in read))
-    return table(["tiles", "model", "count", "largest difference", *criteria], rows)
+        rows.append([*case, str(same[0].tiles), f"{same[0].difference:.5f}", *depths])
+    names = list(dict.fromkeys(row.criterion for row in read))
+    return table(["tiles", "model", "number of tiles", "largest difference", *names], rows)
 
 
 def _most(choices: Sequence[Choice], criterion: str) -> dict[tuple[str, str], list[Choice]]:

@@ -1,7 +1,7 @@
 """What 16 bits change in a choice: ``python -m studies.precisions ...``.
 
-``select`` runs a backbone in bf16-mixed where the GPU can. Here it runs so on the CPU, beside 32 bits,
-on all training tiles of a task.
+On GPUs ``select`` runs a backbone in bf16-mixed. Here a CPU does, beside 32 bits, on all training
+tiles of a task.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from studies.certainty import terms_of
+from studies.certainty import matrix_of, whole_groups
 from studies.compose import CONTROL, SAME_TILES, Folders, compose, pairs
 from studies.samples import QUIET, read, samples_of
 from studies.tables import RESULTS, complete
-from terratorch_simpler.certainty import cka
 from terratorch_simpler.criteria import CRITERIA
-from terratorch_simpler.groups import TILES_PER_GROUP
 
 TABLE = RESULTS / "precisions.csv"
 
@@ -34,7 +32,8 @@ class Precision:
         criterion: Who chose.
         depth: Chosen in 32 bits.
         depth_bf16: Chosen in bf16-mixed.
-        difference: Largest between two entries of the similarity matrices.
+        difference: Largest between an entry of one similarity matrix and the same entry of the
+            other.
     """
 
     task: str
@@ -55,11 +54,8 @@ def precisions(task: str, model: str, samples: Tensor, samples_bf16: Tensor) -> 
         samples: [tiles, layers, samples of a tile, width], in 32 bits.
         samples_bf16: The same of a pass in bf16-mixed.
     """
-    size = TILES_PER_GROUP["tokens"]
-    tiles = len(samples) // size * size
-    matrices = np.stack(
-        [cka(terms_of(one, np.arange(tiles), size).sum(0)) for one in (samples, samples_bf16)]
-    )
+    matrices = np.stack([matrix_of(samples), matrix_of(samples_bf16)])
+    tiles = whole_groups(len(samples))
     difference = round(float(np.abs(matrices[0] - matrices[1]).max()), 6)
     for name, criterion in CRITERIA.items():
         depth, depth_bf16 = criterion.depths(matrices).tolist()
@@ -77,7 +73,10 @@ def main(folders: Folders, table: Path = TABLE) -> None:
 
     def make(task: str, model: str) -> Iterator[Precision]:
         full, half = (
-            samples_of(read(compose(task, model, folders)), replace(QUIET, precision=precision))
+            samples_of(
+                read(compose(task, model, folders)),
+                replace(QUIET, accelerator="cpu", precision=precision),
+            )
             for precision in ("32-true", "bf16-mixed")
         )
         return precisions(task, model, full, half)

@@ -8,17 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from studies.certainty import terms_of
+from studies.certainty import matrix_of, whole_groups
 from studies.compose import SAME_TILES, Folders, compose, pairs
 from studies.samples import read, samples_of
 from studies.tables import RESULTS, complete
-from terratorch_simpler.certainty import cka
 from terratorch_simpler.criteria import CRITERIA
-from terratorch_simpler.groups import TILES_PER_GROUP
 
 TABLE = RESULTS / "signs.csv"
 
@@ -67,14 +64,12 @@ def signs(task: str, model: str, samples: Tensor) -> Signs:
         model: Name of the model.
         samples: [tiles, layers, samples of a tile, width].
     """
-    size = TILES_PER_GROUP["tokens"]
-    tiles = len(samples) // size * size
-    matrix = cka(terms_of(samples, np.arange(tiles), size).sum(0))
+    matrix = matrix_of(samples)
     dimensions = [effective_dimension(layer.flatten(0, 1)) for layer in samples.unbind(1)]
     return Signs(
         task,
         model,
-        tiles,
+        whole_groups(len(samples)),
         round(float(CRITERIA["simpler"].score(matrix[None]).max()), 4),
         round(float(matrix[0, -1]), 3),
         round(dimensions[0], 2),

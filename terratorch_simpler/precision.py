@@ -1,4 +1,4 @@
-"""Matrix products in the precision of their tensors, whatever the process was set to."""
+"""Float32 in full, whatever the process was set to."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import torch
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Within it, float32 matrix products are computed in float32.
+    """Within it, products and convolutions of float32 tensors are computed in float32.
 
     Importing TerraTorch sets ``torch.set_float32_matmul_precision("medium")`` for the whole process
-    (its Clay backbone does). That is TF32 on Nvidia's GPUs and bfloat16 on CPUs with AMX, of 10 and
-    7 bits.
+    (its Clay backbone does), and torch lets cuDNN convolve in TF32. That is TF32 on Nvidia's GPUs
+    and bfloat16 on CPUs with AMX: mantissas of 10 and 7 bits in place of 23. Autocast is not
+    touched. The setting is the process's, other threads see it too.
     """
-    before = torch.get_float32_matmul_precision()
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions

@@ -30,8 +30,7 @@ class LayerReader:
     Layer 0 is the input of the first block, layer l the raw output of block l, before any final
     norm. What is kept of a layer is the business of a subclass: which tokens (:meth:`_pick`, once
     for all layers of a batch) and what of them (:meth:`_reduce`). By default all patch tokens are,
-    without the special ones. Within the context the products of 32 bits are those of
-    :func:`full_float32`.
+    without the special ones. Within the context 32 bits are those of :func:`full_float32`.
 
     Args:
         backbone: The full backbone.
@@ -48,11 +47,11 @@ class LayerReader:
 
     def __enter__(self) -> Self:
         blocks = blocks_of(self.backbone.module, self.backbone.family)
-        self._until_exit.enter_context(full_float32())
         hooks = [blocks[0].register_forward_pre_hook(self._take_input, with_kwargs=True)]
         hooks += [block.register_forward_hook(self._take_output) for block in blocks]
         for hook in hooks:
             self._until_exit.callback(hook.remove)
+        self._until_exit.enter_context(full_float32())
         return self
 
     def __exit__(

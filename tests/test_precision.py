@@ -17,36 +17,52 @@ from terratorch_simpler.sampling import LayerSampler
 from terratorch_simpler.selection import SelectionWarning
 from terratorch_simpler.similarity import LayerAngles, u_centered_grams
 
-PRODUCTS = (torch.mm, torch.matmul, Tensor.matmul, nn.functional.linear)
+COMPUTES = (torch.mm, torch.matmul, Tensor.matmul, nn.functional.linear, torch.conv2d, torch.conv3d)
+MEDIUM, FULL = ("medium", True), ("highest", False)
+
+
+def setting() -> tuple[str, bool]:
+    """Of products, and whether convolutions may be TF32."""
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
 
 
 class Watch(TorchFunctionMode):
-    """Records in what precision products of float32 matrices are asked for."""
+    """Records under what settings float32 matrices are multiplied and images convolved."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.seen: list[tuple[str, bool]] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in PRODUCTS and args[0].dtype == torch.float32:
-            self.seen.append(torch.get_float32_matmul_precision())
+        if func in COMPUTES and args[0].dtype == torch.float32:
+            self.seen.append(setting())
         return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture(autouse=True)
 def _medium() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
+    before = setting()
     torch.set_float32_matmul_precision("medium")
-    yield
-    assert torch.get_float32_matmul_precision() == "medium"
-    torch.set_float32_matmul_precision(before)
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+        assert setting() == MEDIUM
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def test_an_error_leaves_what_was_set() -> None:
-    with pytest.raises(KeyError), full_float32():
-        raise KeyError
+    def fail() -> None:
+        with full_float32():
+            assert setting() == FULL
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert setting() == MEDIUM
 
 
 def test_grams_and_angles() -> None:
@@ -54,15 +70,15 @@ def test_grams_and_angles() -> None:
     with Watch() as watch:
         u_centered_grams(layers)
         LayerAngles(3).update(layers)
-    assert watch.seen == ["highest"] * 4
+    assert watch.seen == [FULL] * 4
 
 
-def test_the_backbone_and_its_similarity(tiny_prithvi: nn.Module, images: Tensor) -> None:
+def test_the_layers_of_a_backbone(tiny_prithvi: nn.Module, images: Tensor) -> None:
     backbone = load_backbone(tiny_prithvi)
     with Watch() as watch, LayerSampler(backbone, "mean", 1, seed=0) as sampler:
         sampler(images, range(2))
-    assert len(watch.seen) >= 4 * backbone.depth
-    assert set(watch.seen) == {"highest"}
+    # Its patch embedding, and four products in every block.
+    assert watch.seen == [FULL] * (1 + 4 * backbone.depth)
 
 
 def test_a_selection_and_a_probe(tiny_prithvi: nn.Module) -> None:
@@ -74,4 +90,4 @@ def test_a_selection_and_a_probe(tiny_prithvi: nn.Module) -> None:
         selected = len(watch.seen)
         simpler.probe(tiny_prithvi, tiles, tiles, task="regression", **options)
     assert 0 < selected < len(watch.seen)
-    assert set(watch.seen) == {"highest"}
+    assert set(watch.seen) == {FULL}

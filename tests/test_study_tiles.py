@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from torch import nn
 
-from studies import certainty, norms
+from studies import certainty, choice_tables, norms
 from studies.choices import SHUFFLES, choices
 from studies.data import IGNORE, lay_out
 from studies.precisions import precisions
@@ -166,3 +166,5 @@ def test_a_choice_in_both_precisions() -> None:
     matrix = np.array([[linear_cka(one, other).item() for other in layers] for one in layers])
     expected = np.abs(matrix - matrix[::-1, ::-1]).max()
     assert backwards[0].difference == pytest.approx(expected, abs=1e-4)
+    other = next(row for row in backwards if row.depth != row.depth_bf16)
+    assert f" {other.depth} → {other.depth_bf16} " in choice_tables.precisions(backwards)
