@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 # Where the environment lies, which Python makes it (default: the first of PYTHONS that runs), and
-# what pytest gets: `make setup PYTHON=python3.12`, `make test PYTEST_ARGS="tests/test_plan.py -x"`.
+# what pytest gets: `make setup PYTHON=python3.12`, `make test PYTEST_ARGS="tests/results/test_plan.py -x"`.
 VENV ?= .venv
 PYTHON ?=
 DEPENDENCY_GROUPS ?= dev
@@ -52,16 +52,16 @@ benchmark: ## measure what selection costs and what pruning saves (SECTIONS= cho
 	$(BENCHMARK_VENV)/bin/python -m benchmarks $(SECTIONS)
 
 study: $(STAMP) ## fine-tune a small slice of the study on the embedded sample, and compare
-	$(BIN)/python -m studies.run --study studies/slice.yaml --table study/slice.csv
-	$(BIN)/python -m studies.compare study/slice.csv
+	$(BIN)/python -m studies.measure.run --study studies/slice.yaml --table study/slice.csv
+	$(BIN)/python -m studies.show.compare study/slice.csv
 
 study-full: $(STAMP) ## fine-tune all grids of the study, hours (SOURCES=, WEIGHTS=), into study/
 	@if [ ! -f study/data/.complete ]; then \
-		rm -rf study/data && $(BIN)/python -m studies.data '$(SOURCES)' study/data && \
+		rm -rf study/data && $(BIN)/python -m studies.measure.data '$(SOURCES)' study/data && \
 		touch study/data/.complete; \
 	fi
 	for study in rgb six methods; do \
-		$(BIN)/python -m studies.run --study studies/$$study.yaml --table study/$$study.csv \
+		$(BIN)/python -m studies.measure.run --study studies/$$study.yaml --table study/$$study.csv \
 			--sources '$(SOURCES)' --data study/data --weights '$(WEIGHTS)' || exit 1; \
 	done
 

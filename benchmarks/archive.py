@@ -57,7 +57,7 @@ def peak_mb() -> float:
 def _measure(tiles: str, workers: int, samples: int) -> dict[str, float]:
     import torchgeo.datasets  # noqa: F401
 
-    from terratorch_simpler.tiles import GeoTiffTiles
+    from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 
     before = peak_mb()
     start = time.perf_counter()

@@ -40,7 +40,7 @@ def _measure(name: str, what: str, tiles: int) -> float:
     from torch.utils.data import DataLoader, Dataset
 
     from benchmarks.selection import selecting
-    from terratorch_simpler.backbones import load_backbone
+    from terratorch_simpler.backbones.backbone import load_backbone
 
     class Noise(Dataset[torch.Tensor]):
         """Made when they are asked for, so that the tiles themselves take no memory."""

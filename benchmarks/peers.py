@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.ratios import ratio
 from benchmarks.selection import BATCH, SIZE, sample, selecting
-from terratorch_simpler.groups import TILES_PER_GROUP
 from terratorch_simpler.precision import full_float32
+from terratorch_simpler.selection.groups import TILES_PER_GROUP
 from terratorch_simpler.similarity import LayerSimilarity
 
 TILES, FEW_TILES = 256, 32

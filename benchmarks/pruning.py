@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import terratorch_simpler as simpler
 from benchmarks.ratios import ratio
-from terratorch_simpler.backbones import count_parameters
+from terratorch_simpler.backbones.backbone import count_parameters
 
 NAME, KEEP = "prithvi_eo_v2_300", 5
 CHANNELS = ([256, 128, 64, 32], [512, 256, 128, 64])

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from benchmarks.ratios import ratio
-from terratorch_simpler.backbones import Backbone, load_backbone
-from terratorch_simpler.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.selection import SelectionWarning, run_selection
-from terratorch_simpler.settings import Settings
-from terratorch_simpler.tiles import GeoTiffTiles
+from terratorch_simpler.selection.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.selection.select import SelectionWarning, run_selection
+from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
 SMALL, SIZE, BATCH = "prithvi_eo_v2_tiny_tl", 224, 8
@@ -61,8 +61,8 @@ def _epoch_over_select() -> dict[str, float]:
     from lightning.pytorch import Trainer
 
     from terratorch_simpler.cli.demo import task_config
-    from terratorch_simpler.quiet import quiet_lightning
-    from terratorch_simpler.taskconfig import build_task, read_task
+    from terratorch_simpler.lightning import quiet_lightning
+    from terratorch_simpler.task.config import build_task, read_task
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "task.yaml"

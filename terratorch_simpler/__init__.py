@@ -14,14 +14,14 @@ from terratorch_simpler.registry import register_when_imported
 if TYPE_CHECKING:
     from terratorch_simpler import criteria
     from terratorch_simpler.callbacks import SimplerCallback
-    from terratorch_simpler.plan import PruningPlan
-    from terratorch_simpler.probing.result import Probe
-    from terratorch_simpler.probing.run import probe
-    from terratorch_simpler.profiling import Profile, profile
+    from terratorch_simpler.probing.probe import probe
+    from terratorch_simpler.profiling.profile import Profile, profile
     from terratorch_simpler.pruning import prune
-    from terratorch_simpler.selection import select
+    from terratorch_simpler.results.plan import PruningPlan
+    from terratorch_simpler.results.probe import Probe
+    from terratorch_simpler.selection.select import select
     from terratorch_simpler.similarity import LayerSimilarity, linear_cka
-    from terratorch_simpler.tiles import GeoTiffTiles
+    from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 
 __all__ = (
     "GeoTiffTiles",
@@ -41,17 +41,17 @@ __all__ = (
 __version__ = "0.1.0"
 
 _HOMES = {
-    "GeoTiffTiles": "tiles",
+    "GeoTiffTiles": "tiles.geotiff",
     "LayerSimilarity": "similarity",
-    "Probe": "probing.result",
-    "Profile": "profiling",
-    "PruningPlan": "plan",
+    "Probe": "results.probe",
+    "Profile": "profiling.profile",
+    "PruningPlan": "results.plan",
     "SimplerCallback": "callbacks",
     "linear_cka": "similarity",
-    "probe": "probing.run",
-    "profile": "profiling",
+    "probe": "probing.probe",
+    "profile": "profiling.profile",
     "prune": "pruning",
-    "select": "selection",
+    "select": "selection.select",
 }
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from terratorch_simpler.plan import PruningPlan, keep_spec
 from terratorch_simpler.pruning import PrunedBackbone
-from terratorch_simpler.wording import decision_sentence, doubts
+from terratorch_simpler.results.plan import PruningPlan, keep_spec
+from terratorch_simpler.results.wording import decision_sentence, doubts
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from terratorch_simpler.backbones import count_parameters
-from terratorch_simpler.building import (
+from terratorch_simpler.backbones.backbone import count_parameters
+from terratorch_simpler.backbones.build import (
     canonical_name,
     find_source,
     full_sources,
     name_family,
     sketch,
 )
-from terratorch_simpler.families import Family, blocks_of, find_family
-from terratorch_simpler.families.structure import image_size
+from terratorch_simpler.backbones.families import Family, blocks_of, find_family
+from terratorch_simpler.backbones.families.structure import image_size
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.pruning import prune_module
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
 
-from terratorch_simpler.families import Family, blocks_of, find_family
-from terratorch_simpler.plan import PruningPlan, check_kept_blocks
+from terratorch_simpler.backbones.families import Family, blocks_of, find_family
+from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks
 
 Outputs = Literal["full_depth", "kept"]
 
@@ -242,7 +242,7 @@ def prune(
             do not exist.
         FileNotFoundError: If the plan or a checkpoint does not exist.
     """
-    from terratorch_simpler.backbones import load_backbone
+    from terratorch_simpler.backbones.backbone import load_backbone
 
     if isinstance(plan, str | Path):
         plan = PruningPlan.load(plan)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from terratorch_simpler.backbones import Backbone
-    from terratorch_simpler.plan import PruningPlan
+    from terratorch_simpler.backbones.backbone import Backbone
     from terratorch_simpler.pruning import Outputs, PrunedBackbone
+    from terratorch_simpler.results.plan import PruningPlan
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ class SimplerRegistry(Set[str]):
             plan: Path of a saved plan. With ``keep_blocks`` also given they must agree; if the file
                 is gone, ``keep_blocks`` decides.
             calibration: Select now: ``{tiles: FOLDER, ...}`` with the arguments of
-                :class:`~terratorch_simpler.tiles.GeoTiffTiles` and
-                :func:`~terratorch_simpler.selection.select`. With ``plan``, select once, save
-                there and reuse. On several devices the first process selects and the others wait
-                for that file, ``timeout`` seconds at most (3600). Ignored where ``keep_blocks`` is
-                given.
+                :class:`~terratorch_simpler.tiles.geotiff.GeoTiffTiles` and
+                :func:`~terratorch_simpler.selection.select.select`. With ``plan``, select once,
+                save there and reuse. On several devices the first process selects and the others
+                wait for that file, ``timeout`` seconds at most (3600). Ignored where
+                ``keep_blocks`` is given.
             outputs: ``full_depth`` or ``kept``.
             blocks: Dotted name of the full backbone's list of blocks, where no rule finds the one
                 that is meant.
@@ -63,10 +63,10 @@ class SimplerRegistry(Set[str]):
             FileNotFoundError: If the plan is missing and nothing else says how deep.
         """
         # Registry.build of TerraTorch hides any KeyError; nothing below lets one out.
-        from terratorch_simpler.backbones import load_backbone
-        from terratorch_simpler.building import canonical_name, check_name
-        from terratorch_simpler.plan import check_kept_blocks
+        from terratorch_simpler.backbones.backbone import load_backbone
+        from terratorch_simpler.backbones.build import canonical_name, check_name
         from terratorch_simpler.pruning import prune_module
+        from terratorch_simpler.results.plan import check_kept_blocks
 
         name = canonical_name(name)
         depth = Depth(keep_blocks, Path(plan) if plan is not None else None, calibration)
@@ -89,8 +89,8 @@ class SimplerRegistry(Set[str]):
 
     def __iter__(self) -> Iterator[str]:
         """Names that can be cut as far as names tell; the command ``backbones`` knows all."""
-        from terratorch_simpler.building import full_sources
-        from terratorch_simpler.families import family_of_name
+        from terratorch_simpler.backbones.build import full_sources
+        from terratorch_simpler.backbones.families import family_of_name
 
         for prefix, source in full_sources().items():
             for name in source:
@@ -103,7 +103,7 @@ class SimplerRegistry(Set[str]):
 
     def __contains__(self, name: object) -> bool:
         """Any name of the registry: building one that cannot be cut says why."""
-        from terratorch_simpler.building import find_source
+        from terratorch_simpler.backbones.build import find_source
 
         return isinstance(name, str) and find_source(name) is not None
 
@@ -141,9 +141,9 @@ class Depth:
 
     def resolve(self, full: Backbone) -> PruningPlan | None:
         """The plan that decides, or None where ``keep_blocks`` stands alone."""
-        from terratorch_simpler.plan import PruningPlan, check_kept_blocks
         from terratorch_simpler.ranks import rank
-        from terratorch_simpler.selection import calibrate
+        from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks
+        from terratorch_simpler.selection.select import calibrate
 
         if self.plan is not None and self.plan.is_file():
             saved = PruningPlan.load(self.plan)
@@ -209,7 +209,7 @@ def register() -> None:
     """Add the source to TerraTorch's registry; a second call changes nothing."""
     from terratorch.registry import BACKBONE_REGISTRY
 
-    from terratorch_simpler.building import SOURCE
+    from terratorch_simpler.backbones.build import SOURCE
 
     if SOURCE not in BACKBONE_REGISTRY.keys():  # noqa: SIM118 - `in` looks for names
         BACKBONE_REGISTRY.register_source(SOURCE, SimplerRegistry())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from terratorch_simpler.criteria import CRITERIA, Matrix, best_depth
-from terratorch_simpler.plan import BackboneRecord, PruningPlan, TilesRecord
+from terratorch_simpler.results.plan import BackboneRecord, PruningPlan, TilesRecord
 
 PathMatrix = Callable[[Sequence[float]], Matrix]
 MakePlan = Callable[..., PruningPlan]

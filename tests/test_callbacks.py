@@ -14,8 +14,8 @@ from terratorch_simpler.callbacks import (
     resolve_hyperparameters,
     summary,
 )
-from terratorch_simpler.plan import PruningPlan
 from terratorch_simpler.pruning import PrunedBackbone, prune_module
+from terratorch_simpler.results.plan import PruningPlan
 from tests.conftest import MakePlan
 
 

@@ -16,7 +16,7 @@ HEAVY = {"torch", "terratorch", "torchgeo", "lightning", "matplotlib", "rasterio
     [
         "import terratorch_simpler",
         "from terratorch_simpler.cli.parser import build_parser; build_parser()",
-        "from terratorch_simpler.plan import PruningPlan",
+        "from terratorch_simpler.results.plan import PruningPlan",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_used(code: str) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import terratorch_simpler as simpler
-from terratorch_simpler.backbones import load_backbone
+from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.sampling import LayerSampler
-from terratorch_simpler.selection import SelectionWarning
+from terratorch_simpler.selection.sampling import LayerSampler
+from terratorch_simpler.selection.select import SelectionWarning
 from terratorch_simpler.similarity import LayerAngles, u_centered_grams
 
 COMPUTES = (torch.mm, torch.matmul, Tensor.matmul, nn.functional.linear, torch.conv2d, torch.conv3d)

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from terratorch_simpler.plan import PruningPlan
 from terratorch_simpler.pruning import Outputs, output_positions, prune
+from terratorch_simpler.results.plan import PruningPlan
 
 Build = Callable[..., Any]
 TINY = "prithvi_eo_v2_tiny_tl"

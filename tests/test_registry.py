@@ -13,9 +13,9 @@ import torch
 import wrapt
 from torch import Tensor, nn
 
-from terratorch_simpler.backbones import load_backbone
-from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.registry import register, register_when_imported
+from terratorch_simpler.results.plan import PruningPlan
 
 Build = Callable[..., Any]
 MakePlan = Callable[..., PruningPlan]
@@ -418,6 +418,6 @@ def test_a_plan_saved_meanwhile_decides(
         theirs.save(path)
         return theirs.model_copy(update={"confidence": 0.5})
 
-    monkeypatch.setattr("terratorch_simpler.selection.calibrate", calibrate)
+    monkeypatch.setattr("terratorch_simpler.selection.select.calibrate", calibrate)
     pruned = build(f"simpler_{TINY}", plan=str(path), calibration={"tiles": "x"})
     assert pruned.plan == theirs

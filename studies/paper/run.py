@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from studies.paper.rows import Row, compose, row_of, rows
-from studies.tables import read_csv, to_csv
+from studies.records import read_csv, to_csv
 from terratorch_simpler.files import make_folder, write_files
 
 Variant = Literal["full", "simpler"]
@@ -117,8 +117,8 @@ class Run:
         from terratorch.cli_tools import build_lightning_cli
 
         from studies.paper.timing import Stopwatch
-        from terratorch_simpler.backbones import count_parameters
-        from terratorch_simpler.quiet import quiet_lightning
+        from terratorch_simpler.backbones.backbone import count_parameters
+        from terratorch_simpler.lightning import quiet_lightning
 
         with quiet_lightning():
             cli: Any = build_lightning_cli(

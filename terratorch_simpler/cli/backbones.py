@@ -27,7 +27,7 @@ def run(options: Namespace) -> None:
     import terratorch  # noqa: F401 - fills the registry
 
     from terratorch_simpler.catalogue import describe, names
-    from terratorch_simpler.quiet import quiet_lightning
+    from terratorch_simpler.lightning import quiet_lightning
 
     found = names(options.pattern)
     with quiet_lightning():

@@ -19,7 +19,7 @@ from terratorch_simpler.files import check_free, make_folder, write_files
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from terratorch_simpler.timing import Measured
+    from terratorch_simpler.profiling.timing import Measured
 
 TASK = "segmentation.yaml"
 SAMPLES_IN_CLONE = "terratorch_simpler/samples"
@@ -90,9 +90,9 @@ def _fine_tune(config: Path, folder: Path, epochs: int) -> Trained:
     """What ``terratorch fit`` and ``terratorch test`` do, with the steps timed."""
     from terratorch.cli_tools import build_lightning_cli
 
-    from terratorch_simpler.backbones import count_parameters
-    from terratorch_simpler.quiet import quiet_lightning
-    from terratorch_simpler.timing import StepTimer, time_inference
+    from terratorch_simpler.backbones.backbone import count_parameters
+    from terratorch_simpler.lightning import quiet_lightning
+    from terratorch_simpler.profiling.timing import StepTimer, time_inference
 
     logging.getLogger("terratorch").setLevel(logging.ERROR)
     with quiet_lightning():

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from terratorch_simpler.files import check_free, results_folder, write_files
-from terratorch_simpler.wording import probe_rows, probe_sentence
+from terratorch_simpler.results.wording import probe_rows, probe_sentence
 
 if TYPE_CHECKING:
-    from terratorch_simpler.plan import PruningPlan
     from terratorch_simpler.probing.labels import Labels
-    from terratorch_simpler.probing.result import Probe
-    from terratorch_simpler.probing.run import ProbeSettings
-    from terratorch_simpler.taskconfig import Task
+    from terratorch_simpler.probing.probe import ProbeSettings
+    from terratorch_simpler.results.plan import PruningPlan
+    from terratorch_simpler.results.probe import Probe
+    from terratorch_simpler.task.config import Task
 
 RESULTS = ("probe.csv", "probe.json", "probe.png")
 
@@ -60,17 +60,17 @@ def run(options: Namespace) -> None:
 
 
 def _plan(options: Namespace) -> PruningPlan | None:
-    from terratorch_simpler.plan import PruningPlan
+    from terratorch_simpler.results.plan import PruningPlan
 
     return None if options.plan is None else PruningPlan.load(options.plan)
 
 
 def _measure(config: Path, options: Namespace, plan: PruningPlan | None, console: Console) -> Probe:
-    from terratorch_simpler.taskconfig import model_arguments, read_task
+    from terratorch_simpler.task.config import model_arguments, read_task
 
     model_arguments(config)
     console.print("Loading TerraTorch ...")
-    from terratorch_simpler.probing.run import ProbeSettings
+    from terratorch_simpler.probing.probe import ProbeSettings
 
     settings = ProbeSettings(
         samples=options.samples,
@@ -93,7 +93,7 @@ def probe_task(
     Raises:
         ValueError: If it has no data, or its task no labels that a probe reads.
     """
-    from terratorch_simpler.probing.run import run_probe
+    from terratorch_simpler.probing.probe import run_probe
 
     labels = check_task(task, config)
     console.print(f"Probing {task.backbone.depth} blocks of {task.backbone.label} ...")

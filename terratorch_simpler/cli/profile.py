@@ -13,7 +13,7 @@ from rich.table import Table
 from terratorch_simpler.files import check_free, results_folder, write_files
 
 if TYPE_CHECKING:
-    from terratorch_simpler.profiling import Profile
+    from terratorch_simpler.profiling.profile import Profile
 
 RESULTS = ("profile.csv", "profile.png")
 
@@ -57,17 +57,17 @@ def check_options(options: Namespace) -> None:
 
 def _measure(options: Namespace, console: Console) -> Profile:
     if options.config is not None:
-        from terratorch_simpler.taskconfig import model_arguments
+        from terratorch_simpler.task.config import model_arguments
 
         model_arguments(Path(options.config))
-    from terratorch_simpler.costs import find_device
+    from terratorch_simpler.profiling.costs import find_device
 
     device = find_device(options.accelerator)
     console.print("Loading TerraTorch ...")
-    from terratorch_simpler.bench import Settings
-    from terratorch_simpler.examples import example_from, first_batch, random_example
-    from terratorch_simpler.profiling import run_profile
-    from terratorch_simpler.subjects import subject_of, subject_of_config
+    from terratorch_simpler.profiling.batch import example_from, first_batch, random_example
+    from terratorch_simpler.profiling.bench import Settings
+    from terratorch_simpler.profiling.profile import run_profile
+    from terratorch_simpler.profiling.subjects import subject_of, subject_of_config
 
     settings = Settings(
         options.batch_size,

@@ -15,12 +15,17 @@ from terratorch_simpler.cli.probe import check_task, probe_task
 from terratorch_simpler.cli.probe import show as show_probe
 from terratorch_simpler.files import check_free, results_folder, write_files
 from terratorch_simpler.messages import one_line
-from terratorch_simpler.plan import PruningPlan
-from terratorch_simpler.wording import decision_sentence, describe, others_rows, savings_rows
+from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.wording import (
+    decision_sentence,
+    describe,
+    others_rows,
+    savings_rows,
+)
 
 if TYPE_CHECKING:
-    from terratorch_simpler.selection import Selection
-    from terratorch_simpler.taskconfig import Task
+    from terratorch_simpler.selection.select import Selection
+    from terratorch_simpler.task.config import Task
 
 RESULTS = ("plan.json", "report.html", "similarity.png", "scores.png")
 
@@ -83,8 +88,8 @@ def _select(
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from terratorch_simpler.ranks import rank
-    from terratorch_simpler.selection import run_selection
-    from terratorch_simpler.settings import Settings
+    from terratorch_simpler.selection.select import run_selection
+    from terratorch_simpler.selection.settings import Settings
 
     # Every process of a selection on several devices runs this; one of them reports and writes.
     first = rank() == 0
@@ -134,7 +139,7 @@ def _with_probe(
     selection: Selection, task: Task, options: Namespace, console: Console
 ) -> Selection:
     """The selection with what every depth offers on the labelled tiles in its plan."""
-    from terratorch_simpler.probing.run import ProbeSettings
+    from terratorch_simpler.probing.probe import ProbeSettings
 
     progress = not options.quiet and sys.stdout.isatty()
     settings = ProbeSettings(seed=options.seed, accelerator=options.accelerator, progress=progress)
@@ -144,7 +149,7 @@ def _with_probe(
 
 
 def _from_config(config: Path, options: Namespace) -> tuple[Task, Any]:
-    from terratorch_simpler.taskconfig import read_task
+    from terratorch_simpler.task.config import read_task
 
     task = read_task(config, options.blocks)
     if options.probe:
@@ -162,8 +167,8 @@ def _from_config(config: Path, options: Namespace) -> tuple[Task, Any]:
 
 
 def _from_options(options: Namespace) -> tuple[Any, Any]:
-    from terratorch_simpler.backbones import load_backbone
-    from terratorch_simpler.building import band_arguments, check_name
+    from terratorch_simpler.backbones.backbone import load_backbone
+    from terratorch_simpler.backbones.build import band_arguments, check_name
 
     check_name(options.backbone)
     given = options.backbone_args or {}
@@ -181,7 +186,7 @@ def _chips(
     means: list[float] | None,
     stds: list[float] | None,
 ) -> Any:
-    from terratorch_simpler.tiles import GeoTiffTiles
+    from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 
     return GeoTiffTiles(
         options.tiles,
@@ -206,9 +211,9 @@ def _render(
     blocks: str | None,
 ) -> tuple[dict[Path, str | bytes], Any]:
     """Every file's content, and what was measured for them."""
-    from terratorch_simpler.configtext import config_lines, simpler_config
+    from terratorch_simpler.profiling.savings import measure_savings
     from terratorch_simpler.report import render_report, scores_figure, similarity_figure, to_png
-    from terratorch_simpler.savings import measure_savings
+    from terratorch_simpler.task.rewrite import config_lines, simpler_config
 
     plan = selection.plan
     savings = measure_savings(backbone, plan.kept_blocks, selection.example)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from terratorch_simpler.probing.dense import unseen_classes
 from terratorch_simpler.probing.labels import Labels
-from terratorch_simpler.probing.result import Scores
 from terratorch_simpler.probing.ridge import PENALTIES
+from terratorch_simpler.results.probe import Scores
 
 Array = NDArray[np.float32]
 

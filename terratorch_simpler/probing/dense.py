@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from terratorch_simpler.probing.labels import Cells, Labels, cells_of
-from terratorch_simpler.probing.result import Scores
 from terratorch_simpler.probing.ridge import FOLDS, Fit, RidgeStream
+from terratorch_simpler.results.probe import Scores
 
 
 class CountedJaccard(MulticlassJaccardIndex):

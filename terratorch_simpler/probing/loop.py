@@ -7,14 +7,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from terratorch_simpler.backbones import Backbone
-from terratorch_simpler.inputs import check_finite, check_images, modalities_of
+from terratorch_simpler.backbones.backbone import Backbone
+from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.probing.classes import ClassProbe
 from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Labels
 from terratorch_simpler.probing.tokens import FeatureReader
-from terratorch_simpler.quiet import quiet_lightning
-from terratorch_simpler.sources import Batch, Source, Tiles, by_frame, unpack
+from terratorch_simpler.tiles.checks import check_finite, check_images, modalities_of
+from terratorch_simpler.tiles.sources import Batch, Source, Tiles, by_frame, unpack
 
 
 class ProbeLoop(LightningModule):

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from terratorch_simpler.backbones import Backbone
-from terratorch_simpler.inputs import modalities_of
-from terratorch_simpler.reading import LayerReader
+from terratorch_simpler.backbones.backbone import Backbone
+from terratorch_simpler.layers import LayerReader
+from terratorch_simpler.tiles.checks import modalities_of
 
 
 class FeatureReader(LayerReader):

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from terratorch_simpler.plan import PruningPlan
-from terratorch_simpler.probing.result import SHARE
-from terratorch_simpler.wording import runs_of
+from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.probe import SHARE
+from terratorch_simpler.results.wording import runs_of
 
 if TYPE_CHECKING:
-    from terratorch_simpler.probing.result import Probe
-    from terratorch_simpler.profiling import Profile
+    from terratorch_simpler.profiling.profile import Profile
+    from terratorch_simpler.results.probe import Probe
 
 KEPT, REMOVED, SHARE_COLOR = "#1b7f5c", "#9aa5b1", "#d9822b"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from terratorch_simpler.cli import main
-from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.results.plan import PruningPlan
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import CONFIGS, ROOT, SAMPLES
 
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]

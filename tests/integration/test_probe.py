@@ -15,7 +15,7 @@ import yaml
 
 import terratorch_simpler as simpler
 from terratorch_simpler.cli import main
-from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import CONFIGS, ROOT, SAMPLES
 
 pytestmark = pytest.mark.integration

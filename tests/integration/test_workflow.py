@@ -12,7 +12,7 @@ import torch
 
 from terratorch_simpler.callbacks import SimplerCallback
 from terratorch_simpler.cli import main
-from terratorch_simpler.plan import PruningPlan
+from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import BRIEF, Terratorch
 
 pytestmark = pytest.mark.integration

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from terratorch_simpler.probing.classes import ClassProbe
 from terratorch_simpler.probing.labels import Labels
-from terratorch_simpler.probing.result import Scores
 from terratorch_simpler.probing.ridge import PENALTIES
+from terratorch_simpler.results.probe import Scores
 
 LAYERS, WIDTH, CLASSES, INFORMED = 3, 8, 4, 1
 SINGLE, SEVERAL = Labels("classification", CLASSES, -100), Labels("multilabel")

@@ -12,8 +12,8 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Labels
-from terratorch_simpler.probing.result import Scores
 from terratorch_simpler.probing.ridge import RidgeStream
+from terratorch_simpler.results.probe import Scores
 
 LAYERS, WIDTH, GRID, CELL, CLASSES = 4, 6, (2, 3), 4, 3
 INFORMED = 2

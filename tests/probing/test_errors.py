@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from terratorch_simpler.cli import main
-from tests.conftest import MakePlan
-from tests.test_cli_errors import (
+from tests.cli.test_errors import (
     CONFIG,
     OUTPUT,
     Case,
@@ -25,6 +24,7 @@ from tests.test_cli_errors import (
     no_gpu_for_fabric,
     text_config,
 )
+from tests.conftest import MakePlan
 
 __all__ = ["folder"]
 

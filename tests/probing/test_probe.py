@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import terratorch_simpler as simpler
-from terratorch_simpler.backbones import load_backbone
+from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.probing.labels import Labels
-from terratorch_simpler.probing.run import ProbeSettings, ProbeWarning, run_probe
+from terratorch_simpler.probing.probe import ProbeSettings, ProbeWarning, run_probe
 from terratorch_simpler.probing.tokens import FeatureReader
 from tests.conftest import TINY, MakePlan
-from tests.test_sampling import layers_of
+from tests.selection.test_sampling import layers_of
 
 Batches = list[dict[str, Any]]
 ROWS, COLUMNS, PATCH = 2, 3, 16

@@ -1,0 +1,1 @@
+"""What is run: fine-tuning, probes, choices, signs."""

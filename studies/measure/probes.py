@@ -1,0 +1,65 @@
+"""The frozen probe of every task and model: ``python -m studies.measure.probes ...``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from studies.measure.compose import Folders, compose, metric_of, pairs
+from studies.measure.samples import read
+from studies.records import RESULTS, complete
+from terratorch_simpler.probing.probe import ProbeSettings, run_probe
+
+TABLE = RESULTS / "probed.csv"
+METRICS = {
+    "test/Accuracy": "accuracy",
+    "test/mIoU": "mIoU",
+    "test/Pixel_Accuracy": "pixel accuracy",
+    "test/R2_Score": "R2",
+}
+"""What the probe calls the metrics of the tasks."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """One row: what the frozen features of a depth give on the validation tiles.
+
+    Attributes:
+        depth: 0 is the input of the first block.
+        metric: What the score is: the metric of the task.
+    """
+
+    task: str
+    model: str
+    depth: int
+    metric: str
+    score: float
+
+
+def probe(task: str, model: str, folders: Folders) -> list[Probed]:
+    """The rows of one task and model."""
+    found = read(compose(task, model, folders))
+    assert found.labels is not None
+    settings = ProbeSettings(progress=False)
+    result = run_probe(found.backbone, found.datamodule, None, found.labels, settings)
+    metric = METRICS[metric_of(task)]
+    scores = result.scores if metric == result.metric else result.others[metric]
+    return [Probed(task, model, depth, metric, round(score, 4)) for depth, score in scores.items()]
+
+
+def main(folders: Folders, table: Path = TABLE) -> None:
+    """Probe what has no row yet.
+
+    Args:
+        folders: Where things lie.
+        table: The CSV file of results, which is added to.
+    """
+    for rows in complete(Probed, table, pairs(), partial(probe, folders=folders)):
+        print(f"{rows[0].task} {rows[0].model}: {[row.score for row in rows]}", flush=True)
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main, as_positional=False)

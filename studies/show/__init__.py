@@ -1,0 +1,1 @@
+"""What is shown of it: curves, tables, figures and pages."""

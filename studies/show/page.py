@@ -1,0 +1,64 @@
+"""Puts the tables of ``results/`` into the pages that show them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from studies.measure.choices import Choice
+from studies.measure.frontier import Priced
+from studies.measure.precisions import Precision
+from studies.measure.run import Row, committed
+from studies.measure.signs import Signs
+from studies.records import RESULTS, read_csv
+from studies.show.accuracy_tables import frontier, methods, probe, retention
+from studies.show.choice_tables import criteria, precisions, signs, stability
+from studies.show.curves import blocks, curves
+from studies.show.retention import Judged, Ranked
+
+ROOT = Path(__file__).parents[2]
+EVIDENCE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"
+
+
+def filled(page: str, made: dict[str, str]) -> str:
+    """A page with its tables replaced: each stands between two comments that name it.
+
+    Raises:
+        ValueError: If the page has no place for one.
+    """
+    for name, table in made.items():
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
+        if begin not in page or end not in page:
+            raise ValueError(f"the page has no place for the table {name}")
+        pattern = re.escape(begin) + ".*?" + re.escape(end)
+        page = re.sub(pattern, lambda _: begin + table + end, page, flags=re.DOTALL)  # noqa: B023
+    return page
+
+
+def pages() -> dict[Path, str]:
+    """The pages with the tables of today's results."""
+    made = tables()
+    shown = {EVIDENCE: made, README: {"frontier": made["frontier"]}}
+    return {path: filled(path.read_text(), of) for path, of in shown.items()}
+
+
+def tables() -> dict[str, str]:
+    """All tables, as Markdown, by name."""
+    found = curves(committed(), blocks())
+    other: list[Row] = _read(Row, "methods")
+    choices: list[Choice] = _read(Choice, "choices")
+    return {
+        "retention": retention(found),
+        "criteria": criteria(found, _read(Judged, "criteria")),
+        "signs": signs(found, _read(Signs, "signs"), choices),
+        "stability": stability(choices),
+        "precisions": precisions(_read(Precision, "precisions")),
+        "probe": probe(_read(Ranked, "probe_rank")),
+        "methods": methods(found, other),
+        "frontier": frontier(_read(Priced, "frontier")),
+    }
+
+
+def _read(kind: Any, name: str) -> list[Any]:
+    return read_csv(kind, RESULTS / f"{name}.csv")

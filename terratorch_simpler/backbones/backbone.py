@@ -1,0 +1,244 @@
+"""Full backbones with what is known of them, and checks of the weights they come with."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from terratorch_simpler.backbones.build import (
+    build_full,
+    canonical_name,
+    check_name,
+    name_family,
+    sketch,
+    weights_file,
+)
+from terratorch_simpler.backbones.families import Family, Statistics, blocks_of, find_family
+from terratorch_simpler.bands import band_names
+from terratorch_simpler.results.plan import PruningPlan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A full backbone and what is known of it.
+
+    Attributes:
+        module: The backbone.
+        family: Its family.
+        name: Its registry name; None for a module given directly.
+        arguments: What the registry built it with.
+        pretrained: Whether pre-trained weights were loaded; None if unknown.
+        by_frame: Whether TerraTorch's temporal wrapper gives it the frames of a tile one by one.
+    """
+
+    module: nn.Module
+    family: Family
+    name: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool | None = None
+    by_frame: bool = False
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(blocks_of(self.module, self.family))
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return count_parameters(self.module)
+
+    @property
+    def label(self) -> str:
+        """What to call it: the registry name, or the class."""
+        return self.name or type(self.module).__name__
+
+    @property
+    def bands(self) -> list[str] | None:
+        """Names of the bands that it reads, if its arguments say so."""
+        return band_names(self.family.read_bands(self.arguments))
+
+    def statistics(self, bands: list[str]) -> Statistics | None:
+        """Means and standard deviations its weights were pre-trained with, if published."""
+        return self.family.statistics(self.name, self.arguments, bands) if self.name else None
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and shapes of its blocks' weights, and sums of their bits."""
+        digest = hashlib.sha256()
+        for name, weight in blocks_of(self.module, self.family).named_parameters():
+            digest.update(f"{name}{list(weight.shape)}".encode())
+            for sums in _sums_of_bits(weight.detach()):
+                digest.update(sums.cpu().numpy().data)
+        return digest.hexdigest()
+
+    def release(self) -> None:
+        """Let the memory of a module that was built here go as soon as nothing holds it.
+
+        TerraTorch can bind ``forward`` to a closure over the module: a cycle that would keep it
+        until the next garbage collection.
+        """
+        for name in self.family.bound:
+            self.module.__dict__.pop(name, None)
+
+    def check_plan(self, plan: PruningPlan) -> None:
+        """Refuse a plan made for another backbone, depth or other pre-trained weights.
+
+        Weights that are not pre-trained are not compared: a checkpoint is still to be loaded.
+
+        Raises:
+            ValueError: With the difference.
+        """
+        name = self.name and canonical_name(self.name)
+        plan.check_backbone(name, self.depth, self.fingerprint() if self.pretrained else None)
+
+
+def _sums_of_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the rows and columns of a weight's bits, taken as integers modulo 2^64.
+
+    They are exact, so that they do not depend on device, threads or order, and are taken where the
+    weight is: only they have to be fetched and hashed.
+    """
+    data = weight.contiguous().reshape(-1).view(torch.uint8)
+    if len(data) % 8:
+        data = torch.nn.functional.pad(data, (0, -len(data) % 8))
+    bits = data.view(torch.int64)
+    rows = weight.shape[0] if weight.ndim > 1 and len(bits) % weight.shape[0] == 0 else 1
+    table = bits.view(rows, -1)
+    return table.sum(0), table.sum(1)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def load_backbone(
+    backbone: str | nn.Module, *, blocks: str | None = None, **arguments: Any
+) -> Backbone:
+    """Build a full backbone by its registry name, or take one that is there.
+
+    Args:
+        backbone: A name of TerraTorch's backbone registry, or a backbone.
+        blocks: Dotted name of its list of blocks, where no rule finds the one that is meant.
+        **arguments: Arguments of the registry's builder. With a module only ``pretrained``, to say
+            whether its weights are.
+
+    Raises:
+        ValueError: If the name is unknown, the backbone cannot be cut, an argument is wrong, or a
+            checkpoint does not fit.
+        FileNotFoundError: If the checkpoint does not exist.
+    """
+    if isinstance(backbone, nn.Module):
+        pretrained = arguments.pop("pretrained", None)
+        if arguments:
+            raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a module")
+        return Backbone(backbone, find_family(backbone, blocks), pretrained=pretrained)
+    name = canonical_name(backbone)
+    check_arguments(name, arguments, blocks)
+    return wrap_backbone(build_full(name, arguments), name, arguments, blocks)
+
+
+def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = None) -> None:
+    """Refuse what can be refused before any weight is read.
+
+    Raises:
+        ValueError: If there is no such backbone, its depth cannot be cut, an argument is misspelt,
+            or its checkpoint is no file of weights.
+        FileNotFoundError: If the checkpoint does not exist.
+    """
+    check_name(name)
+    family = name_family(name)
+    argument = family.weights if family else "ckpt_path"
+    checkpoint = weights_file(arguments, argument)
+    for refused, reason in (family.refused_arguments if family else {}).items():
+        if arguments.get(refused):
+            raise ValueError(f"{name} cannot be cut with {refused}: {reason}")
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint} ({argument} of {name})")
+    if family is not None and family.arguments is not None:
+        _check_known(name, arguments, family.arguments())
+    if family is None or callable(family.blocks) or blocks is not None:
+        # Whether it can be cut shows from its layers: better before a download than after.
+        find_family(sketch(name, arguments), blocks, name)
+    if checkpoint is not None and (family is None or _reads_weights(family, arguments)):
+        _read_weights(Path(checkpoint), name, argument)
+
+
+def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
+    """Refuse a misspelt argument that the builder would swallow without a word."""
+    for unknown in sorted(arguments.keys() - known):
+        close = difflib.get_close_matches(unknown, known, n=2, cutoff=0.75)
+        if close:
+            raise ValueError(
+                f"{name} takes no argument '{unknown}': did you mean {' or '.join(close)}?"
+            )
+        logger.warning("%s takes no argument '%s': TerraTorch ignores it", name, unknown)
+
+
+def _reads_weights(family: Family, arguments: Mapping[str, Any]) -> bool:
+    pretrained = bool(arguments.get("pretrained", False))
+    return pretrained or (
+        family.weights_always and weights_file(arguments, family.weights) is not None
+    )
+
+
+def wrap_backbone(
+    module: nn.Module, name: str, arguments: dict[str, Any], blocks: str | None = None
+) -> Backbone:
+    """Take a full backbone that the registry built by this name and these arguments.
+
+    Raises:
+        ValueError: If it cannot be cut, or its checkpoint does not hold its weights.
+    """
+    family = find_family(module, blocks, name)
+    pretrained = _reads_weights(family, arguments)
+    checkpoint = weights_file(arguments, family.weights)
+    if pretrained and checkpoint is not None:
+        _check_checkpoint(Path(checkpoint), module, family, name)
+    return Backbone(module, family, name, dict(arguments), pretrained)
+
+
+def _read_weights(path: Path, name: str, argument: str) -> Mapping[str, Any]:
+    """The weights in a file by name, mapped into memory where its format allows."""
+    try:
+        mapped = zipfile.is_zipfile(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:
+        # A file that torch did not write raises all kinds of things.
+        raise ValueError(
+            f"the checkpoint {path} of {name} is no file of weights, or is damaged (torch.load: "
+            f"{type(error).__name__}): give another one as {argument}"
+        ) from error
+    if not isinstance(weights, Mapping):
+        raise ValueError(
+            f"the checkpoint {path} of {name} holds a {type(weights).__name__}, not weights by "
+            f"name: give another one as {argument}"
+        )
+    return weights
+
+
+def _check_checkpoint(path: Path, module: nn.Module, family: Family, name: str) -> None:
+    """Refuse a checkpoint without the blocks' weights, which TerraTorch would only log."""
+    weights = _read_weights(path, name, family.weights)
+    assert isinstance(family.blocks, str)
+    # A wrapper of TerraTorch adds a level of names that a file of weights does not have.
+    blocks = family.blocks.rpartition(".")[2]
+    held = {str(key).rpartition(f"{blocks}.")[2] for key in weights}
+    wanted = [key for key, _ in blocks_of(module, family).named_parameters()]
+    missing = [key for key in wanted if key not in held]
+    if missing:
+        raise ValueError(
+            f"the checkpoint {path} does not hold {name}: {len(missing)} of {len(wanted)} block "
+            f"weights are missing, the first is {blocks}.{missing[0]}"
+        )

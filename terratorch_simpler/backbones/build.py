@@ -1,0 +1,164 @@
+"""Full backbones by name: TerraTorch's registry, with errors that help."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any
+from urllib.error import URLError
+
+from torch import nn
+
+from terratorch_simpler.backbones.families import Family, family_of_name, without_memory
+from terratorch_simpler.backbones.families.timm_vit import TIMM_VIT, choose_outputs
+from terratorch_simpler.messages import one_line
+
+SOURCE = "simpler"
+"""Prefix of pruned backbones in TerraTorch's registry."""
+
+
+def canonical_name(name: str) -> str:
+    """A registry name without the prefix of its source (``terratorch_``)."""
+    return name.removeprefix("terratorch_")
+
+
+def full_sources() -> dict[str, Any]:
+    """Sources of TerraTorch's backbone registry that hold full backbones, by prefix."""
+    from terratorch.registry import BACKBONE_REGISTRY
+
+    prefixes = BACKBONE_REGISTRY.keys()
+    return {prefix: BACKBONE_REGISTRY[prefix] for prefix in prefixes if prefix != SOURCE}
+
+
+def find_source(name: str) -> tuple[str, str] | None:
+    """Prefix of the source of a full backbone and its name there; None if there is none."""
+    sources = full_sources()
+    prefix, _, rest = name.partition("_")
+    if prefix in sources:
+        return (prefix, rest) if _holds(sources[prefix], prefix, rest) else None
+    return next(
+        ((prefix, name) for prefix, source in sources.items() if _holds(source, prefix, name)), None
+    )
+
+
+def _holds(source: Any, prefix: str, name: str) -> bool:
+    """Whether a source has a backbone; timm lists names without the tag of their weights."""
+    return name in source or (prefix == "timm" and name.partition(".")[0] in source)
+
+
+def name_family(name: str) -> Family | None:
+    """The family of a registry name, as far as names tell; None if its layers have to say."""
+    found = find_source(name)
+    return family_of_name(*found) if found is not None else None
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no full backbone, before anything is built.
+
+    Raises:
+        ValueError: With the nearest names.
+    """
+    if name.startswith(f"{SOURCE}_"):
+        raise ValueError(
+            f"'{name}' is a pruned backbone already: give the full one, "
+            f"'{name.removeprefix(f'{SOURCE}_')}'"
+        )
+    if find_source(name) is None:
+        known = [known for source in full_sources().values() for known in source]
+        close = difflib.get_close_matches(name, known, n=4)
+        hint = (
+            f"did you mean {', '.join(close)}?" if close else "see 'terratorch-simpler backbones'"
+        )
+        raise ValueError(f"TerraTorch has no backbone '{name}': {hint}")
+
+
+def build_full(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Build a full backbone through the registry, whose errors say little of their cause.
+
+    timm leaves out the blocks after the last of ``out_indices``: it is built with all of them, and
+    the indices are kept beside it.
+
+    Raises:
+        ValueError: If it cannot be built, with the reason.
+    """
+    found = find_source(name)
+    assert found is not None
+    family = family_of_name(*found)
+    arguments = dict(arguments)
+    chosen = arguments.pop("out_indices", None) if family is TIMM_VIT else None
+    module = _build(name, *found, arguments, family.weights if family else "ckpt_path")
+    if chosen is not None:
+        choose_outputs(module, chosen)
+    return module
+
+
+def weights_file(arguments: Mapping[str, Any], argument: str) -> Any:
+    """The file of weights that arguments name, if they name one."""
+    value = arguments.get(argument)
+    return value.get("file") if isinstance(value, Mapping) else value
+
+
+def _build(
+    name: str, prefix: str, own_name: str, arguments: dict[str, Any], weights: str
+) -> nn.Module:
+    from terratorch.utils import InvalidModelError
+
+    checkpoint = weights_file(arguments, weights)
+    try:
+        module: nn.Module = full_sources()[prefix].build(own_name, **arguments)
+    except (TypeError, AssertionError, ImportError, NotImplementedError) as error:
+        raise ValueError(
+            f"{name} could not be built from {arguments}: {one_line(error)}"
+        ) from error
+    except OSError as error:
+        if checkpoint is not None and not isinstance(error, URLError):
+            raise
+        # DINOv3 fetches its code even where its weights are a file.
+        what = "weights" if checkpoint is None else "code"
+        instead = f", or give a file with {weights}" if checkpoint is None else ""
+        raise ValueError(
+            f"the {what} of {name} could not be fetched ({one_line(error)}): connect{instead}"
+        ) from error
+    except ValueError:
+        raise
+    except Exception as error:
+        # Weights of something else raise all kinds of things.
+        if checkpoint is not None:
+            raise ValueError(
+                f"{name} could not be built with {checkpoint}: {one_line(error, most=300)}"
+            ) from error
+        if isinstance(error, InvalidModelError):
+            # TerraTorch's registry hides a KeyError.
+            raise ValueError(
+                f"{name} could not be built: missing key {error.__context__}"
+            ) from error
+        raise
+    return module
+
+
+def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """A backbone without weights and memory, to read its layers from."""
+    family = name_family(name)
+    # No builder loads weights unless it is asked to, and not all of them know of any.
+    bare = {key: value for key, value in arguments.items() if key != "pretrained"}
+    if family is not None and family.weights in bare:
+        bare[family.weights] = None
+    return without_memory(lambda: build_full(name, bare))
+
+
+def band_arguments(name: str, bands: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the builder of a registry name takes for bands, beside the arguments given.
+
+    Raises:
+        ValueError: If it needs more to know which bands are meant.
+    """
+    name = canonical_name(name)
+    family = name_family(name)
+    if family is not None:
+        return family.write_bands(bands, given)
+    found = find_source(name)
+    assert found is not None
+    taken = signature(full_sources()[found[0]][found[1]]).parameters
+    argument = next((key for key in ("model_bands", "bands") if key in taken), None)
+    return {argument: bands} if argument is not None else {}

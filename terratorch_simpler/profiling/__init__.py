@@ -1,0 +1,1 @@
+"""What every depth costs: parameters, FLOPs, time and memory."""

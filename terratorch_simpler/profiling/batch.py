@@ -1,0 +1,106 @@
+"""One batch to profile with: random, given, or from the datamodule of a config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from terratorch_simpler.catalogue import example_input
+from terratorch_simpler.lightning import quiet_lightning
+from terratorch_simpler.profiling.costs import Example
+from terratorch_simpler.profiling.subjects import Subject
+from terratorch_simpler.tiles.checks import modalities_of
+from terratorch_simpler.tiles.sources import TaskImages, unpack
+
+
+def random_example(subject: Subject, batch_size: int, size: int | None = None) -> Example:
+    """A batch of random values of the shape that the backbone takes.
+
+    Args:
+        subject: What is profiled.
+        batch_size: Images in the batch.
+        size: Their height and width in pixels; None for what the backbone was built for.
+
+    Raises:
+        ValueError: If the size does not fit the patches, or the number of frames is not known.
+    """
+    backbone = subject.backbone
+    if backbone.by_frame:
+        raise ValueError(
+            f"{subject.label} reads several frames, and how many only its data says: give a batch "
+            "of it, or leave the size out for a config with data"
+        )
+    patch = backbone.family.patch(backbone.module)
+    if size is not None and patch is not None and (size < patch or size % patch):
+        below = max(size // patch, 1) * patch
+        raise ValueError(
+            f"{backbone.label} cuts images into patches of {patch} px: size must be a multiple of "
+            f"it, {below} or {below + patch}, got {size}"
+        )
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(like: Tensor) -> Tensor:
+        sides = like.shape[-2:] if size is None else (size, size)
+        return torch.randn(batch_size, *like.shape[1:-2], *sides, generator=generator)
+
+    image = apply_to_collection(example_input(backbone.module, backbone.family), Tensor, draw)
+    inputs = {}
+    if "temporal_coords" in backbone.family.inputs:
+        frames = image.shape[2] if image.ndim == 5 else 1
+        inputs["temporal_coords"] = torch.zeros(batch_size, frames, 2)
+    if "location_coords" in backbone.family.inputs:
+        inputs["location_coords"] = torch.zeros(batch_size, 2)
+    return image, inputs
+
+
+def example_from(subject: Subject, batch: Any, batch_size: int) -> Example:
+    """A batch as the model takes it, of another number of images: repeated or cut.
+
+    Raises:
+        ValueError: If there is no image in the batch.
+    """
+    tiles = unpack(batch, subject.backbone.family.inputs)
+    images = modalities_of(tiles.image)
+    if not images:
+        raise ValueError("the batch holds no image: give a tensor [B, C, H, W] or a dict of them")
+    chosen = torch.arange(batch_size) % len(next(iter(images.values())))
+    image, inputs = apply_to_collection(
+        (tiles.image, tiles.inputs), Tensor, lambda value: value.cpu()[chosen]
+    )
+    return image, inputs
+
+
+class _Keep(LightningModule):
+    """Keeps the batch that it is given."""
+
+    batch: Any
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        del batch_idx
+        self.batch = batch
+
+
+def first_batch(datamodule: LightningDataModule, batch_size: int) -> Any:
+    """A batch of training images as the task sees them.
+
+    Raises:
+        ValueError: If the images cannot be read.
+    """
+    keep = _Keep()
+    with quiet_lightning():
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=1,
+            limit_val_batches=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        images = TaskImages(datamodule, samples=batch_size, seed=0)
+        trainer.validate(keep, datamodule=images, verbose=False)
+    return keep.batch

@@ -1,0 +1,149 @@
+"""Measuring what a subject costs at some depths, side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from rich.progress import Progress
+
+from terratorch_simpler.backbones.families import blocks_of
+from terratorch_simpler.messages import one_line
+from terratorch_simpler.profiling.costs import (
+    Example,
+    Run,
+    flops_by_depth,
+    held_by,
+    inference,
+    peak_growth,
+    time_in_rounds,
+    training_step,
+)
+from terratorch_simpler.profiling.subjects import Subject
+from terratorch_simpler.tiles.checks import modalities_of
+
+BATCH_SIZE = 2
+"""The smallest batch that every decoder can be trained on: a batch norm of one pixel needs two."""
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        batch_size: Images in a batch.
+        rounds: Times that each depth is timed; the median counts.
+        every_depth: Measure every depth, and interpolate none.
+        progress: Show a progress bar.
+    """
+
+    batch_size: int = BATCH_SIZE
+    rounds: int = ROUNDS
+    every_depth: bool = False
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def describe(example: Example) -> str:
+    """Shape of one image of a batch, by modality where there are several."""
+    shapes = {
+        name: " x ".join(map(str, image.shape[1:]))
+        for name, image in modalities_of(example[0]).items()
+    }
+    return ", ".join(f"{name} {shape}".strip() for name, shape in shapes.items())
+
+
+class Bench:
+    """Measures inference and training steps of a subject at any depth.
+
+    One optimizer serves all depths, so that its state is there once; weights that a depth does not
+    have get no gradient, and are passed over. Its learning rate is 0: weights keep their values,
+    and none can grow until arithmetic slows down.
+    """
+
+    def __init__(
+        self, subject: Subject, example: Example, device: torch.device, settings: Settings
+    ) -> None:
+        self.subject, self.device, self.settings = subject, device, settings
+        self.example: Example = apply_to_collection(
+            example, torch.Tensor, lambda value: value.to(device)
+        )
+        weights = [weight for weight in subject.whole.parameters() if weight.requires_grad]
+        if not weights:
+            raise ValueError(f"no weight of {subject.label} requires a gradient: nothing to train")
+        self.optimizer = torch.optim.AdamW(weights, lr=0.0)
+        self.memory: dict[int, dict[str, float]] = {}
+
+    def flops(self) -> list[int]:
+        """FLOPs of inference at every depth."""
+        module = self.subject.cut(self.subject.backbone.depth)
+        blocks = blocks_of(self.subject.backbone.module, self.subject.backbone.family)
+        with self._blame():
+            return flops_by_depth(inference(module, self.example), blocks)
+
+    def measure(self, depths: list[int]) -> dict[int, dict[str, float]]:
+        """Seconds and bytes of inference and of a training step at some depths."""
+        values: dict[int, dict[str, float]] = {}
+        turns = len(depths) * 2 * self.settings.rounds
+        with self._blame(), Progress(disable=not self.settings.progress, transient=True) as bar:
+            for depth in bar.track(depths, description=f"memory at {len(depths)} depths"):
+                if depth not in self.memory:
+                    self.memory[depth] = self._peaks(depth)
+                values[depth] = dict(self.memory[depth])
+            timing = bar.add_task(f"time at {len(depths)} depths", total=turns)
+            for name in ("inference", "step"):
+
+                def prepare(depth: int, name: str = name) -> Run:
+                    bar.advance(timing)
+                    return self._turn(name, depth)
+
+                seconds = time_in_rounds(prepare, depths, self.settings.rounds, self.device)
+                for depth, times in seconds.items():
+                    values[depth][f"{name}_seconds"] = median(times)
+        return values
+
+    def _turn(self, name: str, depth: int) -> Run:
+        module = self.subject.cut(depth)
+        if name == "inference":
+            return inference(module, self.example)
+        return training_step(module, self.example, self.optimizer)
+
+    def _peaks(self, depth: int) -> dict[str, float]:
+        """Peak memory, where the device tells."""
+        peaks: dict[str, float] = {}
+        for name, optimizer in (("inference", None), ("step", self.optimizer)):
+            # The first run warms up, and gives the optimizer its state.
+            self._turn(name, depth)()
+            run = self._turn(name, depth)
+            grown = peak_growth(run, self.device)
+            if grown is not None:
+                held = held_by(self.subject.cut(depth), self.example, optimizer)
+                peaks[f"{name}_bytes"] = held + grown
+        return peaks
+
+    @contextlib.contextmanager
+    def _blame(self) -> Iterator[None]:
+        """Turn what a model raises into one message: it is about the batch."""
+        batch = f"{self.settings.batch_size} images of {describe(self.example)}"
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"{self.subject.label} does not fit into the memory of {self.device} with {batch}: "
+                "give a smaller batch_size or size"
+            ) from error
+        except Exception as error:
+            raise ValueError(
+                f"{self.subject.label} does not run with {batch} on {self.device}: "
+                f"{one_line(error)}"
+            ) from error

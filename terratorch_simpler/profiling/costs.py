@@ -1,0 +1,233 @@
+"""What one model costs on one batch: FLOPs, peak memory and time, of inference and of training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
+from time import perf_counter
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as record
+from torch.utils.flop_counter import FlopCounterMode
+
+from terratorch_simpler.lightning import quiet_lightning
+from terratorch_simpler.messages import one_line
+
+Key = TypeVar("Key", bound=Hashable)
+
+Example = tuple[Any, dict[str, Any]]
+"""One batch as a model takes it: the image, or images by modality, and its other inputs."""
+
+Run = Callable[[], object]
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+def find_device(accelerator: str) -> torch.device:
+    """The device of an accelerator, in Lightning's words.
+
+    Args:
+        accelerator: ``auto`` (the accelerator that is there, or else the CPU), ``cpu``, ``gpu``,
+            ``cuda`` or ``mps``.
+
+    Raises:
+        ValueError: If there is no such accelerator on this machine.
+    """
+    from lightning.fabric import Fabric
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    choices = f"choose one of {', '.join(ACCELERATORS)}"
+    if accelerator not in ACCELERATORS:
+        raise ValueError(f"unknown accelerator {accelerator!r}: {choices}")
+    try:
+        with quiet_lightning():
+            return Fabric(accelerator=accelerator, devices=1).device
+    except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
+        raise ValueError(
+            f"there is no accelerator {accelerator!r} on this machine ({one_line(error)}): "
+            f"{choices}"
+        ) from error
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def inference(module: nn.Module, example: Example) -> Run:
+    """A forward pass without gradients, to be run. Sets the module to evaluation."""
+    module.eval()
+
+    def run() -> None:
+        with torch.inference_mode():
+            _forward(module, example)
+
+    return run
+
+
+def training_step(module: nn.Module, example: Example, optimizer: Optimizer) -> Run:
+    """Forward, backward and update, to be run. Sets the module to training.
+
+    The loss is the mean square of the output (of the last one where there are several): what it
+    costs does not depend on the depth. No gradient is left behind.
+    """
+    module.train()
+
+    def run() -> None:
+        _mean_square(_forward(module, example)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def _forward(module: nn.Module, example: Example) -> Any:
+    image, inputs = example
+    # TiM writes into the dict that it is given.
+    return module(dict(image) if isinstance(image, Mapping) else image, **inputs)
+
+
+def _mean_square(output: Any) -> Tensor:
+    if is_dataclass(output):
+        # TerraTorch's models give the output and those of auxiliary heads.
+        output = vars(output)
+    elif isinstance(output, list | tuple):
+        output = output[-1]
+    return torch.stack([value.square().mean() for value in tensors_in(output)]).sum()
+
+
+def count_flops(run: Run) -> int:
+    """Floating-point operations of matrix products and convolutions, as torch counts them."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        run()
+    return counter.get_total_flops()
+
+
+def flops_by_depth(run: Run, blocks: Iterable[nn.Module]) -> list[int]:
+    """FLOPs at every depth, from one run of the full model.
+
+    Exact even where blocks differ, as those with local and global attention do: what is not in a
+    block stays the same at every depth.
+
+    Args:
+        run: A run of the full model.
+        blocks: Its blocks, in order.
+
+    Returns:
+        FLOPs with the first block, with the first two, and so on.
+    """
+    counter = FlopCounterMode(display=False)
+    blocks = list(blocks)
+    spent = [0] * len(blocks)
+    handles = []
+    for index, block in enumerate(blocks):
+
+        def enter(*_: Any, index: int = index) -> None:
+            spent[index] -= counter.get_total_flops()
+
+        def leave(*_: Any, index: int = index) -> None:
+            spent[index] += counter.get_total_flops()
+
+        handles += [block.register_forward_pre_hook(enter), block.register_forward_hook(leave)]
+    try:
+        with counter:
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    total = counter.get_total_flops()
+    return [total - sum(spent[depth:]) for depth in range(1, len(blocks) + 1)]
+
+
+def held_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors; those that share memory count once."""
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def held_by(module: nn.Module, example: Example, optimizer: Optimizer | None = None) -> int:
+    """Bytes that are there before a run: weights, buffers, batch, and state of the optimizer."""
+    states = (
+        [optimizer.state.get(weight, {}) for weight in module.parameters()] if optimizer else []
+    )
+    return held_bytes(
+        [*module.parameters(), *module.buffers(), *tensors_in(example), *tensors_in(states)]
+    )
+
+
+def peak_growth(run: Run, device: torch.device) -> int | None:
+    """Most bytes that a run holds at once beyond what was there before it.
+
+    On CUDA they are those of ``torch.cuda.max_memory_allocated``, on the CPU those that torch's
+    profiler sees its allocator give out and take back. Both count tensors, among them the
+    temporary ones of a kernel, and neither what the allocator keeps for later or the process needs
+    besides. On a training step of Prithvi 100M (4 images, 224 px) this was 499 MB, and the
+    resident memory of the process grew by 573 MB.
+
+    Returns:
+        Bytes; None on other devices, which keep no such record.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    if device.type != "cpu":
+        return None
+    # The profiler's library reports its start and a missing GPU on stderr.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with record(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    results = profiler.profiler.kineto_results
+    events = [event for event in results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def time_in_rounds(
+    prepare: Callable[[Key], Run], keys: Iterable[Key], rounds: int, device: torch.device
+) -> dict[Key, list[float]]:
+    """Time several runs in turn, again and again, so that a drift of the machine hits all alike.
+
+    Args:
+        prepare: Gives what to run for a key; its own time does not count.
+        keys: What to time. Each has run before, to warm up.
+        rounds: How often.
+        device: Where they run.
+
+    Returns:
+        Seconds of each round, by key.
+    """
+    seconds: dict[Key, list[float]] = {key: [] for key in keys}
+    for _ in range(rounds):
+        for key, times in seconds.items():
+            run = prepare(key)
+            _wait(device)
+            start = perf_counter()
+            run()
+            _wait(device)
+            times.append(perf_counter() - start)
+    return seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

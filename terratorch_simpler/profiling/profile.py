@@ -1,0 +1,181 @@
+"""What a backbone, or the model of a task, costs at every depth: for choosing one by its price."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from terratorch_simpler.backbones.backbone import count_parameters
+from terratorch_simpler.profiling.batch import example_from, random_example
+from terratorch_simpler.profiling.bench import BATCH_SIZE, ROUNDS, Bench, Settings, describe
+from terratorch_simpler.profiling.costs import Example, find_device
+from terratorch_simpler.profiling.interpolation import survey
+from terratorch_simpler.profiling.subjects import Subject, subject_of
+
+TOLERANCE = 0.05
+"""Largest relative error that interpolated times and memory may have where they were checked."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one depth costs, for one batch.
+
+    Attributes:
+        depth: Blocks kept: the first ones.
+        parameters: Number of parameters.
+        flops: Floating-point operations of a forward pass of the batch.
+        inference_seconds: Time of a forward pass without gradients.
+        images_per_second: Throughput of inference.
+        inference_bytes: Most bytes of tensors at once in inference, weights and batch included;
+            None where the device keeps no record.
+        step_seconds: Time of a training step: forward, mean square of the output, backward, AdamW.
+        step_bytes: Most bytes of tensors at once in a training step, with the weights, their
+            gradients and the state of AdamW.
+        times: ``measured`` or ``interpolated``: the times and the bytes. The rest is exact.
+    """
+
+    depth: int
+    parameters: int
+    flops: int
+    inference_seconds: float
+    images_per_second: float
+    inference_bytes: int | None
+    step_seconds: float
+    step_bytes: int | None
+    times: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Costs at every depth.
+
+    Attributes:
+        label: What was measured.
+        device: Where.
+        batch_size: Images in a batch.
+        images: Shape of one image, by modality where there are several.
+        rows: One a depth, from 1 on.
+        residual: Largest relative error of the interpolation where it was checked; None where every
+            depth was measured.
+    """
+
+    label: str
+    device: str
+    batch_size: int
+    images: str
+    rows: tuple[Row, ...]
+    residual: float | None
+
+    def row(self, depth: int) -> Row:
+        """Costs at a depth.
+
+        Raises:
+            ValueError: If there is no such depth.
+        """
+        if not 1 <= depth <= len(self.rows):
+            raise ValueError(f"depth must be 1 to {len(self.rows)}, got {depth}")
+        return self.rows[depth - 1]
+
+    def to_csv(self) -> str:
+        """The rows as CSV, with a header; what was not measured is empty."""
+        text = io.StringIO()
+        columns = [field.name for field in fields(Row)]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in self.rows)
+        return text.getvalue()
+
+
+def profile(
+    backbone: str | nn.Module,
+    batch: Any = None,
+    *,
+    size: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    accelerator: str = "auto",
+    every_depth: bool = False,
+    rounds: int = ROUNDS,
+    blocks: str | None = None,
+    progress: bool = False,
+    **arguments: Any,
+) -> Profile:
+    """Measure what a backbone, or the model of a task, costs at every depth.
+
+    Parameters and FLOPs are exact. Times and peak memory are measured at a few depths in turn and
+    interpolated linearly between them; where a measured depth shows that this misses by more than
+    5 %, more depths are measured.
+
+    Args:
+        backbone: A name of TerraTorch's backbone registry, a full backbone, or the model that
+            ``EncoderDecoderFactory`` builds. A module is left as it was.
+        batch: A batch as it takes one, where random images would not do: its values do not matter.
+        size: Height and width of random images in pixels; None for what the backbone was built for.
+        batch_size: Images in the batch; a batch given is repeated or cut to it.
+        accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``.
+        every_depth: Measure every depth.
+        rounds: Times that each depth is timed; the median counts.
+        blocks: Dotted name of its list of blocks, where no rule finds the one that is meant.
+        progress: Show a progress bar.
+        **arguments: Arguments of the registry's builder. Weights do not change what it costs.
+
+    Raises:
+        ValueError: If it cannot be cut, the batch or size does not fit, or there is no such
+            accelerator.
+        FileNotFoundError: If a checkpoint does not exist.
+    """
+    settings = Settings(batch_size, rounds, every_depth, progress)
+    device = find_device(accelerator)
+    subject = subject_of(backbone, blocks, **arguments)
+    if batch is None:
+        example = random_example(subject, batch_size, size)
+    else:
+        example = example_from(subject, batch, batch_size)
+    return run_profile(subject, example, device, settings)
+
+
+def run_profile(
+    subject: Subject, example: Example, device: torch.device, settings: Settings
+) -> Profile:
+    """Measure at every depth.
+
+    Raises:
+        ValueError: If the batch does not fit the model or the device, or nothing can be trained.
+    """
+    subject.check(example)
+    generators = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(generators), subject.lent_to(device):
+        bench = Bench(subject, example, device, settings)
+        depth = subject.backbone.depth
+        flops = bench.flops()
+        found = survey(depth, bench.measure, TOLERANCE, settings.every_depth)
+        parameters = [count_parameters(subject.cut(kept)) for kept in range(1, depth + 1)]
+    rows = []
+    for kept, values in found.values.items():
+        memory = [values.get(name) for name in ("inference_bytes", "step_bytes")]
+        inference_bytes, step_bytes = (None if m is None else round(m) for m in memory)
+        rows.append(
+            Row(
+                depth=kept,
+                parameters=parameters[kept - 1],
+                flops=flops[kept - 1],
+                inference_seconds=values["inference_seconds"],
+                images_per_second=settings.batch_size / values["inference_seconds"],
+                inference_bytes=inference_bytes,
+                step_seconds=values["step_seconds"],
+                step_bytes=step_bytes,
+                times="measured" if kept in found.measured else "interpolated",
+            )
+        )
+    return Profile(
+        subject.label,
+        str(device),
+        settings.batch_size,
+        describe(example),
+        tuple(rows),
+        found.residual,
+    )

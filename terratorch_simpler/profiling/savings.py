@@ -1,0 +1,75 @@
+"""What pruning saves: parameters, FLOPs, time and peak memory of a forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from terratorch_simpler.backbones.backbone import Backbone, count_parameters
+from terratorch_simpler.profiling.costs import (
+    Example,
+    Run,
+    count_flops,
+    held_by,
+    inference,
+    peak_growth,
+    time_in_rounds,
+)
+from terratorch_simpler.pruning import prune_module
+
+RUNS = 7
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one backbone for one tile.
+
+    Attributes:
+        parameters: Number of parameters.
+        flops: Floating-point operations of a forward pass, as torch's FlopCounterMode counts them.
+        seconds: Time of a forward pass on the CPU, the fastest of 7.
+        memory: Most bytes of tensors at once in a forward pass, weights included; None if it was
+            not measured.
+    """
+
+    parameters: int
+    flops: int
+    seconds: float
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Savings:
+    """Costs of the full and the pruned backbone."""
+
+    full: Cost
+    pruned: Cost
+
+
+def measure_savings(backbone: Backbone, kept_blocks: list[int], example: Example) -> Savings:
+    """Measure both backbones in turn on one tile, on the CPU.
+
+    Args:
+        backbone: The full backbone.
+        kept_blocks: What the plan keeps.
+        example: Image, or images by modality, of one tile as the backbone takes them, and its other
+            inputs.
+    """
+    pruned = prune_module(backbone.module, kept_blocks, family=backbone.family)
+    modules, device = (backbone.module, pruned), torch.device("cpu")
+
+    def prepare(index: int) -> Run:
+        return inference(modules[index], example)
+
+    training = backbone.module.training
+    flops = [count_flops(prepare(index)) for index in (0, 1)]
+    growth = [peak_growth(prepare(index), device) for index in (0, 1)]
+    seconds = time_in_rounds(prepare, (0, 1), RUNS, device)
+    backbone.module.train(training)
+    costs = []
+    for index, module in enumerate(modules):
+        grown = growth[index]
+        memory = None if grown is None else held_by(module, example) + grown
+        costs.append(Cost(count_parameters(module), flops[index], min(seconds[index]), memory))
+    return Savings(*costs)

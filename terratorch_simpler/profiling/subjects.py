@@ -1,0 +1,153 @@
+"""What is profiled: a backbone alone or in the model of a task, at any depth."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import nn
+
+from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.backbones.families import FAMILIES, find_family
+from terratorch_simpler.backbones.families.structure import STRUCTURE
+from terratorch_simpler.backbones.families.timm_vit import TIMM_VIT
+from terratorch_simpler.profiling.costs import Example
+from terratorch_simpler.pruning import prune_module
+from terratorch_simpler.task.config import build_task
+from terratorch_simpler.tiles.checks import check_finite, check_images
+from terratorch_simpler.tiles.sources import Tiles, by_frame
+
+TASK_MODEL = "terratorch.models.model.Model"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A full backbone, and the model of a task around it if there is one.
+
+    Attributes:
+        label: What to call it.
+        backbone: The full backbone.
+        model: The task's model.
+        place: Dotted name of the backbone in the model.
+    """
+
+    label: str
+    backbone: Backbone
+    model: nn.Module | None = None
+    place: str = ""
+
+    @property
+    def whole(self) -> nn.Module:
+        """All of it at full depth."""
+        return self._around(self.backbone.module)
+
+    def cut(self, depth: int) -> nn.Module:
+        """All of it with the first blocks only.
+
+        The weights are shared, and there is one model of a task: the one given last is in use.
+        """
+        kept = list(range(depth))
+        return self._around(prune_module(self.backbone.module, kept, family=self.backbone.family))
+
+    def _around(self, backbone: nn.Module) -> nn.Module:
+        if self.model is None:
+            return backbone
+        self.model.set_submodule(self.place, backbone)
+        return self.model
+
+    @contextlib.contextmanager
+    def lent_to(self, device: torch.device) -> Iterator[None]:
+        """Have it on a device; afterwards it is as it was, but for the weights' values."""
+        modules, weights = list(self.whole.modules()), list(self.whole.parameters())
+        modes, gradients = [module.training for module in modules], [w.grad for w in weights]
+        # Batch norms change theirs when they are trained.
+        buffers = [buffer.clone() for buffer in self.whole.buffers()]
+        home = weights[0].device
+        for weight in weights:
+            weight.grad = None
+        self.whole.to(device)
+        try:
+            yield
+        finally:
+            self.whole.to(home)
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient
+            with torch.no_grad():
+                for buffer, value in zip(self.whole.buffers(), buffers, strict=True):
+                    buffer.copy_(value)
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+
+    def check(self, example: Example) -> None:
+        """Refuse a batch that the backbone cannot read.
+
+        Raises:
+            ValueError: As :func:`terratorch_simpler.tiles.checks.check_images`, or if it holds NaN
+                or infinity.
+        """
+        tiles = Tiles(*example, None)
+        if self.backbone.by_frame:
+            tiles = by_frame(tiles)
+        check_images(tiles.image, self.backbone, tiles.inputs)
+        check_finite(tiles.image)
+
+
+def subject_of(backbone: str | nn.Module, blocks: str | None = None, **arguments: Any) -> Subject:
+    """Take a backbone by its name or as a module, or the model of a TerraTorch task.
+
+    Raises:
+        ValueError: As :func:`load_backbone`.
+        FileNotFoundError: If a checkpoint does not exist.
+    """
+    if isinstance(backbone, nn.Module) and TASK_MODEL in _class_paths(backbone):
+        if arguments:
+            raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a model")
+        return _of_model(backbone, blocks)
+    found = load_backbone(backbone, blocks=blocks, **arguments)
+    return Subject(found.label, found)
+
+
+def _of_model(
+    model: nn.Module,
+    blocks: str | None,
+    name: str | None = None,
+    arguments: dict[str, Any] | None = None,
+) -> Subject:
+    """The backbone of a task's model, which a temporal wrapper or LoRA can hide."""
+    known = {family.class_path for family in FAMILIES if family is not STRUCTURE}
+    layers = dict(model.encoder.named_modules(prefix="encoder"))  # type: ignore[union-attr]
+    place = next((path for path, m in layers.items() if known & {*_class_paths(m)}), "encoder")
+    wrapped = any(type(layer).__name__ == "TemporalWrapper" for layer in layers.values())
+    module = layers[place]
+    backbone = Backbone(
+        module, find_family(module, blocks, name), name, arguments or {}, by_frame=wrapped
+    )
+    return Subject(backbone.label, backbone, model, place)
+
+
+def _class_paths(module: nn.Module) -> list[str]:
+    return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__]
+
+
+def subject_of_config(
+    path: Path, blocks: str | None = None
+) -> tuple[Subject, LightningDataModule | None]:
+    """The model of a TerraTorch config, built once as ``terratorch fit`` would, and its data.
+
+    Raises:
+        FileNotFoundError: If the config or a checkpoint does not exist.
+        ValueError: If the config is wrong, or its backbone cannot be cut.
+    """
+    built = build_task(path, blocks)
+    name, arguments = built.name, built.backbone_arguments
+    model: nn.Module = built.model
+    if arguments.get("out_indices") and TIMM_VIT.class_path in _class_paths(model.encoder):  # type: ignore[arg-type]
+        # timm left out the blocks after the last of them.
+        model.encoder = load_backbone(name, blocks=blocks, **arguments).module
+    subject = _of_model(model, blocks, name, arguments)
+    return replace(subject, label=f"{path.stem} ({name})"), built.datamodule

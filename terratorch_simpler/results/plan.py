@@ -1,0 +1,309 @@
+"""PruningPlan: which blocks to keep and why, as validated JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, best_depth
+from terratorch_simpler.files import write_files
+from terratorch_simpler.results.probe import Probe
+
+SCHEMA_VERSION = 1
+SETTLED = 0.95
+"""Share of resamples from which on a depth counts as settled."""
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneRecord(_Record):
+    """The full backbone that a plan was made for.
+
+    Attributes:
+        name: Name in TerraTorch's backbone registry, or the class of a module given directly.
+        arguments: What the registry built it with.
+        family: Entry of the family table.
+        blocks: Dotted name of the list of blocks.
+        depth: Number of blocks.
+        width: Features of a token.
+        parameters: Parameters of the full backbone.
+        kept_parameters: Parameters after pruning.
+        pretrained: Whether its weights were pre-trained; None if unknown.
+        fingerprint: SHA-256 that tells the weights of its blocks from others.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    family: str
+    blocks: str
+    depth: int = Field(ge=1)
+    width: int = Field(ge=1)
+    parameters: int
+    kept_parameters: int
+    pretrained: bool | None
+    fingerprint: str
+
+
+class TilesRecord(_Record):
+    """The tiles that a plan was made from.
+
+    Attributes:
+        source: Where they come from.
+        names: What the chips are called, in the order in which they were used.
+        used: How many went into the similarity.
+        dropped: How many were left out for too little valid data.
+        seed: Seed of the choice of tiles and tokens.
+        tiles_per_group: Tiles in one group of samples.
+        stopped_early: Whether the choice was settled before all tiles were used.
+    """
+
+    source: str
+    names: list[str]
+    used: int
+    dropped: int
+    seed: int
+    tiles_per_group: int
+    stopped_early: bool = False
+
+
+class PruningPlan(_Record):
+    """Which blocks of a backbone to keep, and the evidence for it.
+
+    Attributes:
+        depth: Number of blocks kept.
+        total_depth: Number of blocks of the full backbone.
+        kept_blocks: 0-based indices of the kept blocks.
+        criterion: What decided.
+        pooling: ``tokens`` or ``mean``.
+        tokens: Patch tokens drawn from each tile (1 for ``mean``).
+        confidence: Share of bootstrap resamples that choose this depth; None where there is nothing
+            to resample (fewer than six groups, or a depth named by the user).
+        depth_shares: That share for every depth that any resample chose.
+        depth_interval: Depths between which 95 % of the resamples lie; None likewise.
+        tiles_to_settle: How many tiles in all are likely to settle the choice; None where it is
+            settled, or where no number worth waiting for is.
+        output_scale: Spread of the samples after the last kept block over that after the full
+            depth's, where the backbone is known to give its blocks' tokens out as they are and the
+            first blocks are kept; else None.
+        stabilizes: False where no tail is flatter than its head, so that the criterion's premise
+            fails; None for a criterion that has no premise.
+        scores: Score of every depth under ``criterion``.
+        others: Blocks that each other criterion, or baseline at this depth, would have kept.
+        backbone: What the plan was made for.
+        tiles: What it was made from.
+        versions: Software that made it.
+        probe: What each depth offers on labelled tiles, where that was measured as well.
+    """
+
+    schema_version: Literal[1] = 1
+    depth: int
+    total_depth: int
+    kept_blocks: list[int]
+    criterion: str
+    pooling: Literal["tokens", "mean"]
+    tokens: int
+    confidence: Share | None
+    depth_shares: dict[int, Share]
+    depth_interval: tuple[int, int] | None = None
+    tiles_to_settle: int | None = None
+    output_scale: float | None = Field(default=None, gt=0)
+    stabilizes: bool | None
+    scores: dict[int, float]
+    others: dict[str, list[int]]
+    backbone: BackboneRecord
+    tiles: TilesRecord
+    versions: dict[str, str]
+    probe: Probe | None = None
+    similarity_rows: list[list[float]] = Field(alias="similarity")
+
+    @property
+    def similarity(self) -> Matrix:
+        """CKA between all layers: float64, [total_depth + 1, total_depth + 1]."""
+        return np.array(self.similarity_rows)
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        check_kept_blocks(self.kept_blocks, self.total_depth)
+        if self.depth != len(self.kept_blocks):
+            raise ValueError(f"depth is {self.depth} but kept_blocks has {len(self.kept_blocks)}")
+        if self.backbone.depth != self.total_depth:
+            raise ValueError(
+                f"total_depth is {self.total_depth} but the backbone has {self.backbone.depth}"
+            )
+        layers = self.total_depth + 1
+        if self.probe is not None and len(self.probe.scores) != layers:
+            raise ValueError(
+                f"the probe has {len(self.probe.scores)} layers, the backbone {layers}"
+            )
+        square = {len(row) for row in self.similarity_rows} == {layers}
+        if len(self.similarity_rows) != layers or not square:
+            raise ValueError(f"similarity must be {layers} x {layers} finite numbers")
+        matrix = self.similarity
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"similarity must be {layers} x {layers} finite numbers")
+        if not np.array_equal(matrix, matrix.T):
+            raise ValueError("similarity is not symmetric")
+        if self.criterion in CRITERIA:
+            scores = CRITERIA[self.criterion](matrix)
+            if scores.keys() != self.scores.keys() or any(
+                # Written so that a score of NaN is refused as well.
+                not abs(scores[depth] - self.scores[depth]) <= 1e-6
+                for depth in scores
+            ):
+                raise ValueError("scores do not follow from similarity")
+            if self.kept_blocks != list(range(best_depth(scores))):
+                raise ValueError(
+                    f"criterion '{self.criterion}' keeps the first {best_depth(scores)} blocks, "
+                    f"kept_blocks says {self.kept_blocks}"
+                )
+        elif self.criterion not in BASELINES:
+            raise ValueError(unknown_criterion(self.criterion))
+        return self
+
+    @property
+    def settled(self) -> bool | None:
+        """Whether the tiles settle the depth: at least 95 % of resamples; None if unknown."""
+        return None if self.confidence is None else self.confidence >= SETTLED
+
+    @property
+    def spec(self) -> int | list[int]:
+        """The shortest ``keep_blocks`` that says the same: a number, or a list of indices."""
+        return keep_spec(self.kept_blocks)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the plan as JSON, whole or not at all.
+
+        Raises:
+            FileExistsError: If the file exists and ``overwrite`` is False.
+        """
+        write_files({Path(path): self.to_json()}, overwrite)
+
+    def to_json(self) -> str:
+        """The plan as indented JSON, a row of numbers on a line of its own."""
+        # Versions that know no probe read a plan without one.
+        left_out = {"probe"} if self.probe is None else None
+        text = self.model_dump_json(indent=1, by_alias=True, exclude=left_out)
+        # JSON strings hold no line break, so that this meets lists of numbers only.
+        rows = re.sub(
+            r"\[\n[-\d.,eE\s]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text
+        )
+        return rows + "\n"
+
+    @classmethod
+    def load(cls, path: str | Path) -> PruningPlan:
+        """Read a plan and check that it agrees with itself.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not a plan, is of a newer schema or contradicts itself.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no plan at {path}: make one with 'terratorch-simpler select', or name the depth "
+                "with keep_blocks"
+            )
+        return cls.from_json(path.read_bytes(), str(path))
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str) -> PruningPlan:
+        """As :meth:`load`, from JSON text; ``source`` names it in messages."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{source} is not a plan: not JSON ({error})") from error
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if not isinstance(version, int):
+            raise ValueError(f"{source} is not a plan: it has no schema_version")
+        if version > SCHEMA_VERSION:
+            raise ValueError(
+                f"{source} has plan schema {version}, this version reads up to {SCHEMA_VERSION}: "
+                "upgrade terratorch-simpler"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            reason = first["msg"].removeprefix("Value error, ")
+            raise ValueError(
+                f"{source} is not a valid plan: {where + ': ' if where else ''}{reason}"
+            ) from error
+
+    def check_backbone(self, name: str | None, depth: int, fingerprint: str | None) -> None:
+        """Refuse a backbone that the plan was not made for.
+
+        Args:
+            name: Registry name, or None for a module without one.
+            depth: Its number of blocks.
+            fingerprint: Fingerprint of its weights, or None where they are not loaded yet.
+
+        Raises:
+            ValueError: With the difference.
+        """
+        for what, planned, given in (
+            ("backbone", self.backbone.name, name),
+            ("depth", self.total_depth, depth),
+            ("weights", self.backbone.fingerprint[:12], fingerprint and fingerprint[:12]),
+        ):
+            if given is not None and given != planned:
+                raise ValueError(
+                    f"the plan was made for another {what}: {planned} in the plan, {given} here; "
+                    "run 'terratorch-simpler select' on this backbone, or name the depth with "
+                    "keep_blocks"
+                )
+
+
+def keep_spec(kept_blocks: list[int]) -> int | list[int]:
+    """The shortest ``keep_blocks`` for these blocks: a number for the first ones, else the list."""
+    count = len(kept_blocks)
+    return count if kept_blocks == list(range(count)) else list(kept_blocks)
+
+
+def unknown_criterion(name: str) -> str:
+    """Message for a criterion that does not exist."""
+    return f"unknown criterion '{name}': one of {', '.join([*CRITERIA, *BASELINES])}"
+
+
+def check_kept_blocks(keep: int | list[int], total: int) -> list[int]:
+    """Turn ``keep_blocks`` into a list of block indices.
+
+    Args:
+        keep: Number of first blocks, or sorted 0-based indices.
+        total: Number of blocks of the full backbone.
+
+    Returns:
+        Sorted 0-based indices.
+
+    Raises:
+        ValueError: If the number is not in 1..total, or the list is empty, unsorted, has an index
+            twice or one outside 0..total-1.
+    """
+    if isinstance(keep, bool) or not isinstance(keep, int | list):
+        raise ValueError(f"keep_blocks must be a number or a list of block indices, got {keep!r}")
+    if isinstance(keep, int):
+        if not 1 <= keep <= total:
+            raise ValueError(
+                f"keep_blocks is {keep}, but this backbone has {total} blocks: "
+                f"choose from 1 to {total}"
+            )
+        return list(range(keep))
+    wrong = [block for block in keep if isinstance(block, bool) or not isinstance(block, int)]
+    if not keep or wrong:
+        raise ValueError(f"keep_blocks must list whole numbers, got {keep!r}")
+    if any(not 0 <= block < total for block in keep):
+        raise ValueError(
+            f"keep_blocks {keep} names a block outside 0..{total - 1} (indices are 0-based)"
+        )
+    if any(a >= b for a, b in pairwise(keep)):
+        raise ValueError(f"keep_blocks {keep} must be sorted and without repeats")
+    return list(keep)

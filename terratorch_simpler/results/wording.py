@@ -1,0 +1,138 @@
+"""The words for a plan, shared by warnings, the terminal, the log and the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.probe import SHARE
+
+if TYPE_CHECKING:
+    from terratorch_simpler.profiling.savings import Savings
+    from terratorch_simpler.results.probe import Probe
+
+SAME_SCALE = 4.0
+"""Factor up to which outputs count as equally spread."""
+
+
+def decision_sentence(plan: PruningPlan) -> str:
+    """The decision in one sentence."""
+    backbone = plan.backbone
+    share = backbone.kept_parameters / backbone.parameters
+    sure = "" if plan.confidence is None else f", chosen by {plan.confidence:.0%} of resamples"
+    which = "the first" if isinstance(plan.spec, int) else "a selection of"
+    return (
+        f"Keep {which} {plan.depth} of {plan.total_depth} blocks of {backbone.name} "
+        f"({backbone.kept_parameters / 1e6:.2f} M parameters, {share:.0%} of the full backbone): "
+        f"criterion {plan.criterion} on {plan.tiles.used} tiles{sure}."
+    )
+
+
+def doubts(plan: PruningPlan) -> list[str]:
+    """What to know before trusting the plan; empty where nothing speaks against it."""
+    found = []
+    if plan.backbone.pretrained is False:
+        found.append(
+            f"{plan.backbone.name} was not pre-trained: similarity of random weights says nothing "
+            "about the depth a task needs (set pretrained)"
+        )
+    if plan.stabilizes is False:
+        found.append(
+            f"no part of {plan.backbone.name} is flatter than what comes before it on these tiles "
+            f"(largest score {max(plan.scores.values()):+.4f}): cutting to {plan.depth} blocks may "
+            "cost accuracy, compare with a deeper cut"
+        )
+    if plan.settled is False:
+        shares = ", ".join(f"{depth}: {share:.0%}" for depth, share in plan.depth_shares.items())
+        found.append(f"the tiles do not settle the depth ({shares}): {_way_out(plan)}")
+    if plan.output_scale is not None and not 1 / SAME_SCALE <= plan.output_scale <= SAME_SCALE:
+        found.append(
+            f"{plan.backbone.name} puts no norm on its last output, and that of the kept blocks is "
+            f"{plan.output_scale:.2g} times as spread as that of all: a head without a norm of its "
+            "own can train badly, take a decoder with batch norm (UperNetDecoder, UNetDecoder)"
+        )
+    if plan.confidence is None and plan.scores:
+        found.append(
+            f"{plan.tiles.used} tiles make too few groups to say how sure the depth is: use at "
+            f"least {6 * plan.tiles.tiles_per_group} tiles"
+        )
+    return found
+
+
+def _way_out(plan: PruningPlan) -> str:
+    if plan.tiles_to_settle is None:
+        return "more tiles are not likely to; the criterion finds these depths alike"
+    times = plan.tiles_to_settle / plan.tiles.used
+    return f"about {plan.tiles_to_settle} tiles are likely to, at {times:.1f} times the time"
+
+
+def probe_sentence(probe: Probe) -> str:
+    """From which depth on it is good enough, beside what was chosen without labels."""
+    full, best = probe.full, probe.best
+    reached = probe.reaches()
+    if reached is None:
+        said = (
+            f"the full depth's {probe.metric} is {full:.3f}, of which there is no share: frozen "
+            f"features tell nothing of this task there; best at depth {best} "
+            f"({probe.scores[best]:.3f})"
+        )
+    else:
+        said = (
+            f"{SHARE:.0%} of the full depth's {probe.metric} is reached at depth {reached}; "
+            f"best at {best}"
+        )
+    if probe.chosen is None:
+        return f"{said[0].upper()}{said[1:]}."
+    share = probe.share(probe.chosen)
+    there = f" ({share:.0%} of it)" if share is not None else ""
+    return f"Chosen without labels: {probe.chosen}{there}; the probe says {said}."
+
+
+def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
+    """Rows of a table: layer, score, share of the full depth's, other metrics, what it is."""
+    rows = []
+    marks = {"chosen": probe.chosen, f"{SHARE:.0%} reached": probe.reaches(), "best": probe.best}
+    for layer, score in probe.scores.items():
+        share = probe.share(layer)
+        others = [f"{values[layer]:.3f}" for values in probe.others.values()]
+        note = ", ".join(mark for mark, depth in marks.items() if depth == layer)
+        portion = "-" if share is None else f"{share:.1%}"
+        rows.append((str(layer), f"{score:.3f}", portion, *others, note))
+    return rows
+
+
+def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:
+    """What each other criterion keeps: its name, how many blocks, which."""
+    return [(name, len(blocks), describe(blocks)) for name, blocks in plan.others.items()]
+
+
+def describe(blocks: list[int]) -> str:
+    """Block indices in words: ``0-4`` or ``0-2, 5, 7``."""
+    runs = runs_of(blocks)
+    return ", ".join(f"{start}-{end}" if end > start else str(start) for start, end in runs)
+
+
+def runs_of(numbers: list[int]) -> list[tuple[int, int]]:
+    """First and last of each run of consecutive numbers in a sorted list."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = runs[-1][0], number
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:
+    """Rows of a table: what, full, pruned, and how many times less."""
+    full, pruned = savings.full, savings.pruned
+    rows = [
+        ("parameters (M)", full.parameters / 1e6, pruned.parameters / 1e6, ".2f"),
+        ("GFLOPs", full.flops / 1e9, pruned.flops / 1e9, ".2f"),
+        ("ms per forward pass", 1e3 * full.seconds, 1e3 * pruned.seconds, ".1f"),
+    ]
+    if full.memory is not None and pruned.memory is not None:
+        rows.append(("peak memory (MB)", full.memory / 1e6, pruned.memory / 1e6, ".1f"))
+    return [
+        (name, format(a, style), format(b, style), f"{a / b:.2f}x") for name, a, b, style in rows
+    ]

@@ -1,0 +1,212 @@
+"""One pass of a backbone over tiles, in a Lightning loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from terratorch_simpler.backbones.backbone import Backbone
+from terratorch_simpler.lightning import quiet_lightning
+from terratorch_simpler.selection.certainty import is_look, is_settled
+from terratorch_simpler.selection.decision import Evidence
+from terratorch_simpler.selection.groups import TILES_PER_GROUP, GroupStream
+from terratorch_simpler.selection.sampling import LayerSampler
+from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.selection.thumbnails import Thumbnails
+from terratorch_simpler.similarity import LayerAngles, LayerSimilarity
+from terratorch_simpler.tiles.checks import InputStatistics, check_images, modalities_of
+from terratorch_simpler.tiles.geotiff import MIN_TILES
+from terratorch_simpler.tiles.sources import Batch, Source, by_frame, unpack
+
+
+class SelectionLoop(LightningModule):
+    """One pass: normalise, run the blocks, add groups of samples to the metrics.
+
+    Every process reads the whole stream and runs the groups that are its own, so that the groups,
+    and with them the plan, are those of one process.
+
+    Attributes:
+        names: Names of the tiles used, in order.
+        stopped_early: Whether the choice was settled before all tiles were used.
+        evidence: What the pass found, once it is over.
+    """
+
+    evidence: Evidence
+    groups: GroupStream
+    means: Tensor | None
+    stds: Tensor | None
+
+    def __init__(
+        self, backbone: Backbone, source: Source, settings: Settings, seed: int, samples: int
+    ) -> None:
+        super().__init__()
+        self.backbone, self.module, self.source = backbone, backbone.module, source
+        self.settings, self.seed, self.samples = settings, seed, samples
+        self.sampler = LayerSampler(backbone, settings.pooling, settings.tokens, seed)
+        self.size = TILES_PER_GROUP[settings.pooling]
+        # In a tuple, so that Lightning does not move them: Apple's GPUs have no float64.
+        self.metrics = (
+            LayerSimilarity(backbone.depth + 1, distributed_available_fn=self._is_spread),
+            LayerAngles(backbone.depth + 1, distributed_available_fn=self._is_spread),
+        )
+        self.statistics: dict[str, InputStatistics] = {}
+        self.thumbnails = Thumbnails(source.bands)
+        self.names: list[str] = []
+        self.example: tuple[Any, dict[str, Any]] | None = None
+        self.width = 0
+        self.stopped_early = False
+        self._checksum = torch.zeros((), dtype=torch.float64)
+        for name, values in (("means", source.means), ("stds", source.stds)):
+            value = None if values is None else torch.tensor(values)[None, :, None, None]
+            self.register_buffer(name, value, persistent=False)
+
+    def _is_spread(self) -> bool:
+        return self.trainer.world_size > 1
+
+    def on_validation_start(self) -> None:
+        """Learn which process this is."""
+        self.groups = GroupStream(self.size, self.trainer.global_rank, self.trainer.world_size)
+        for metric in self.metrics:
+            metric.to("cpu" if self.device.type == "mps" else self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add one batch of tiles.
+
+        Raises:
+            StopIteration: After the last tile, which ends Lightning's loop as a loader's end does.
+        """
+        del batch_idx
+        tiles = unpack(batch, self.backbone.family.inputs)
+        if self.backbone.by_frame:
+            tiles = by_frame(tiles)
+        check_images(tiles.image, self.backbone, tiles.inputs)
+        found = len(next(iter(modalities_of(tiles.image).values())))
+        for start, stop in self._pieces(min(found, self.samples - len(self.names))):
+            image, inputs = apply_to_collection(
+                (tiles.image, tiles.inputs),
+                Tensor,
+                lambda value, start=start, stop=stop: value[start:stop].to(self.device),
+            )
+            first = len(self.names)
+            places = range(first, first + stop - start)
+            names = tiles.names or [f"tile {first - start + i}" for i in range(stop)]
+            self._add(image, inputs, places, names[start:stop])
+            if self._may_stop() and len(self.names) < self.samples:
+                self.stopped_early = True
+                raise StopIteration
+        if len(self.names) >= self.samples:
+            raise StopIteration
+
+    def _pieces(self, count: int) -> Iterator[tuple[int, int]]:
+        """Cuts a batch where sampling may stop, so that its size changes nothing."""
+        first = len(self.names)
+        looks = [i for i in range(1, count) if is_look(first + i, self.size)]
+        yield from zip([0, *looks], [*looks, count], strict=True)
+
+    def _add(self, image: Any, inputs: dict[str, Tensor], places: range, names: list[str]) -> None:
+        if self.means is not None:
+            image = (image - self.means) / self.stds
+        self._look(image, places, names)
+        if self.example is None:
+            self.example = apply_to_collection((image, inputs), Tensor, lambda one: one[:1].cpu())
+        self.names += names
+        own = [place for place in places if self.groups.owns(place)]
+        if not own:
+            return
+        if len(own) < len(places):
+            index = torch.tensor(own, device=self.device) - places[0]
+            image, inputs = apply_to_collection((image, inputs), Tensor, lambda value: value[index])
+        samples = self.sampler(image, own, **inputs)
+        self.width = samples.shape[-1]
+        similarity, angles = self.metrics
+        angles.update(samples.flatten(1, 2).unbind())
+        for number, group in self.groups.add(samples):
+            similarity.update(group.unbind(), number)
+
+    def _look(self, image: Any, places: range, names: list[str]) -> None:
+        """Keep what the report shows of the tiles, and what warns of wrong units."""
+        for modality, images in modalities_of(image).items():
+            statistics = self.statistics.setdefault(
+                modality, InputStatistics(self.source.means, self.source.stds, modality)
+            )
+            statistics.update(images)
+            if self._is_spread():
+                sums = images.flatten(1).sum(1).double().cpu()
+                self._checksum += sums @ torch.arange(places.start, places.stop).double().add(1)
+        self.thumbnails.update(next(iter(modalities_of(image).values())), names)
+
+    def _may_stop(self) -> bool:
+        """Whether enough tiles were seen; every process says the same."""
+        settings = self.settings
+        if settings.depth is not None or not settings.early_stop:
+            return False
+        if not is_look(len(self.names), self.size):
+            return False
+        similarity, _ = self.metrics
+        with similarity.sync_context():
+            terms = similarity.group_terms().cpu().numpy()
+        return is_settled(terms, settings.criterion, self.seed)
+
+    def on_validation_epoch_end(self) -> None:
+        """Settle the rest of the tiles and merge what the processes found.
+
+        Raises:
+            ValueError: If there were fewer than 4 tiles, the backbone gives no finite numbers, or
+                the processes were given different tiles.
+        """
+        if len(self.names) < MIN_TILES:
+            raise ValueError(f"{len(self.names)} tiles, at least {MIN_TILES} are needed")
+        similarity, angles = self.metrics
+        for number, group in self.groups.finish(len(self.names), self._broadcast):
+            similarity.update(group.unbind(), number)
+        self._check_same_tiles()
+        self.width = self.trainer.strategy.broadcast(self.width)
+        with similarity.sync_context():
+            terms = similarity.group_terms().cpu().numpy()
+        cosine, angle = angles.compute()
+        if not np.isfinite(terms).all():
+            raise ValueError(
+                f"{self.backbone.label} gives NaN or infinity on these tiles: check its weights, "
+                "or run in a higher precision"
+            )
+        self.evidence = Evidence(terms, cosine.cpu().numpy(), angle.cpu().numpy())
+
+    def _broadcast(self, samples: Tensor | None, source: int) -> Tensor | None:
+        samples = samples if samples is None else samples.cpu()
+        return self.trainer.strategy.broadcast(samples, source)
+
+    def _check_same_tiles(self) -> None:
+        if not self._is_spread():
+            return
+        sums = self.all_gather(self._checksum.to(self.device))
+        assert isinstance(sums, Tensor)
+        if not torch.allclose(sums, sums[0], rtol=1e-6):
+            raise ValueError(
+                "the processes were given different tiles: give the loader a fixed order (no "
+                "shuffling, or a seeded generator), or select on one device"
+            )
+
+
+def run_loop(loop: SelectionLoop, source: Source, settings: Settings) -> None:
+    """Run the pass in a Lightning trainer of its own."""
+    with quiet_lightning(), loop.sampler:
+        trainer = Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy="ddp" if settings.is_spread else "auto",
+            # Every process reads all tiles and runs its own groups.
+            use_distributed_sampler=False,
+            precision=settings.lightning_precision,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=settings.progress,
+        )
+        trainer.validate(loop, verbose=False, **source.loop)

@@ -1,0 +1,279 @@
+"""select(): runs a backbone over tiles with Lightning and makes the plan."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from terratorch_simpler.backbones.backbone import Backbone, count_parameters, load_backbone
+from terratorch_simpler.bands import band_names
+from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.pruning import prune_module
+from terratorch_simpler.results.plan import BackboneRecord, PruningPlan, TilesRecord
+from terratorch_simpler.results.wording import doubts
+from terratorch_simpler.selection.decision import Decision, Evidence, decide
+from terratorch_simpler.selection.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.selection.loop import SelectionLoop, run_loop
+from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.selection.thumbnails import Thumbnails
+from terratorch_simpler.tiles.geotiff import GeoTiffTiles
+from terratorch_simpler.tiles.sources import Source, open_source
+
+DEFAULT_SAMPLES = 512
+
+
+class SelectionWarning(UserWarning):
+    """Something a user should know before trusting a plan."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A plan, and what the report shows beside it.
+
+    Attributes:
+        plan: The plan.
+        thumbnails: Some of the tiles as RGB.
+        example: One tile as the backbone saw it, for measuring time: its image [1, bands, ...], or
+            one by modality, and its other inputs.
+    """
+
+    plan: PruningPlan
+    thumbnails: Thumbnails
+    example: tuple[Any, dict[str, Any]]
+
+
+def select(
+    backbone: str | nn.Module,
+    tiles: Any,
+    *,
+    criterion: str = "simpler",
+    depth: int | None = None,
+    pooling: Pooling = "tokens",
+    tokens: int = 16,
+    samples: int | None = None,
+    seed: int | None = None,
+    early_stop: bool = True,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    precision: str = "auto",
+    progress: bool = True,
+    blocks: str | None = None,
+    **arguments: Any,
+) -> PruningPlan:
+    """Choose how many blocks of a pre-trained backbone to keep, from unlabelled tiles.
+
+    Args:
+        backbone: A name of TerraTorch's backbone registry, or a backbone.
+        tiles: ``GeoTiffTiles``, a ``DataLoader``, a ``LightningDataModule`` (its training images),
+            or any iterable of batches: a tensor [B, C, H, W], a dict with ``image``, or a dict of
+            modalities. Only ``GeoTiffTiles`` and datamodules are normalised here.
+        criterion: What decides: one of :data:`~terratorch_simpler.criteria.CRITERIA`, or a baseline
+            of :data:`~terratorch_simpler.criteria.BASELINES` together with ``depth``.
+        depth: How many blocks a baseline keeps.
+        pooling: ``tokens`` (samples are patch tokens) or ``mean`` (one sample a tile).
+        tokens: Patch tokens drawn of each tile.
+        samples: Most tiles to use; by default what the tiles say, or 512.
+        seed: Seed of the choice of tiles and tokens; by default what the tiles say, or 0.
+        early_stop: Stop sampling once the choice is settled: after 8, 16, 32, ... groups, if at
+            least 95 % of the resamples choose one depth.
+        accelerator: Lightning's ``accelerator``.
+        devices: Lightning's ``devices``. More than one run under its DDP strategy, which starts
+            this script again for each; the plan is that of one device.
+        num_nodes: Lightning's ``num_nodes``, started with torchrun.
+        precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
+            it, else ``32-true``.
+        progress: Show a progress bar.
+        blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
+            meant.
+        **arguments: Arguments of the registry's builder, such as ``pretrained=True``.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: If the backbone cannot be cut, the tiles do not fit it, there are fewer than 4,
+            or an argument is wrong.
+        FileNotFoundError: If a checkpoint does not exist.
+
+    Example:
+        >>> tiles = GeoTiffTiles("tiles/", bands=["BLUE", "GREEN", "RED"])  # doctest: +SKIP
+        >>> plan = select("prithvi_eo_v2_300", tiles, pretrained=True)  # doctest: +SKIP
+    """
+    settings = Settings(
+        criterion=criterion,
+        depth=depth,
+        pooling=pooling,
+        tokens=tokens,
+        samples=samples,
+        seed=seed,
+        early_stop=early_stop,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        precision=precision,
+        progress=progress,
+    )
+    return run_selection(load_backbone(backbone, blocks=blocks, **arguments), tiles, settings).plan
+
+
+def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selection:
+    """As :func:`select`, for a backbone that is built, with what the report needs."""
+    chips = tiles if isinstance(tiles, GeoTiffTiles) else None
+    seed = settings.seed if settings.seed is not None else (chips.seed if chips else 0)
+    samples = settings.samples or (chips.samples if chips else DEFAULT_SAMPLES)
+    source = with_statistics(open_source(tiles, samples, seed), backbone)
+    if settings.criterion in CRITERIA:
+        CRITERIA[settings.criterion].check_depth(backbone.depth)
+    loop = SelectionLoop(backbone, source, settings, seed, samples)
+    run_loop(loop, source, settings)
+    decision = decide(loop.evidence, settings.criterion, settings.depth, seed)
+    plan = _make_plan(backbone, source, settings, decision, loop, seed)
+    warned = [statistics.warning() for statistics in loop.statistics.values()]
+    for message in [*warned, *doubts(plan)]:
+        if message is not None:
+            warnings.warn(message, SelectionWarning, stacklevel=3)
+    assert loop.example is not None
+    return Selection(plan, loop.thumbnails, loop.example)
+
+
+def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
+    """Select as the ``backbone_calibration`` of a config says.
+
+    Args:
+        backbone: The full backbone.
+        calibration: ``tiles``, and any argument of :class:`GeoTiffTiles` or :func:`select`. The
+            bands are those of the backbone unless they are named.
+
+    Raises:
+        ValueError: If ``tiles`` is missing or a key is unknown, or as :func:`select`.
+    """
+    from dataclasses import fields
+    from inspect import signature
+
+    # One process selects, whatever the training runs on.
+    settings_of_one = {field.name for field in fields(Settings)} - {"devices", "num_nodes"}
+    known = signature(GeoTiffTiles).parameters.keys() | settings_of_one
+    unknown = sorted(calibration.keys() - known)
+    if unknown or "tiles" not in calibration:
+        raise ValueError(
+            f"calibration {'does not know ' + ', '.join(unknown) if unknown else 'lacks tiles'}: "
+            f"it takes {', '.join(sorted({*known, 'timeout'}))}"
+        )
+    for_tiles = signature(GeoTiffTiles).parameters.keys()
+    arguments = {key: value for key, value in calibration.items() if key in for_tiles}
+    arguments["bands"] = band_names(calibration.get("bands")) or backbone.bands
+    if not arguments["bands"]:
+        raise ValueError("calibration needs bands: name them there or as backbone_bands")
+    settings = {key: value for key, value in calibration.items() if key not in for_tiles}
+    return run_selection(backbone, GeoTiffTiles(**arguments), Settings(**settings)).plan
+
+
+def with_statistics(source: Source, backbone: Backbone) -> Source:
+    """Give chips that are not normalised yet the statistics of the pre-trained weights.
+
+    Raises:
+        ValueError: If the backbone publishes none.
+    """
+    from dataclasses import replace
+
+    if source.chips is None or (source.means is not None and source.stds is not None):
+        return source
+    if source.means is not None or source.stds is not None:
+        raise ValueError("give means and stds together, or neither")
+    assert source.bands is not None
+    statistics = backbone.statistics(source.bands)
+    if statistics is None:
+        raise ValueError(
+            f"{backbone.label} publishes no statistics to normalise with: give means and stds, one "
+            "value a band"
+        )
+    return replace(source, means=statistics[0], stds=statistics[1])
+
+
+def _make_plan(
+    backbone: Backbone,
+    source: Source,
+    settings: Settings,
+    decision: Decision,
+    loop: SelectionLoop,
+    seed: int,
+) -> PruningPlan:
+    pruned = prune_module(backbone.module, decision.kept_blocks, family=backbone.family)
+    assert isinstance(backbone.family.blocks, str)
+    return PruningPlan(
+        depth=len(decision.kept_blocks),
+        total_depth=backbone.depth,
+        kept_blocks=decision.kept_blocks,
+        criterion=settings.criterion,
+        pooling=settings.pooling,
+        tokens=settings.tokens if settings.pooling == "tokens" else 1,
+        confidence=decision.confidence,
+        depth_shares=decision.certainty.shares,
+        depth_interval=decision.certainty.interval,
+        tiles_to_settle=_tiles_to_settle(decision, len(loop.names)),
+        output_scale=_output_scale(backbone, loop.evidence, decision.kept_blocks),
+        stabilizes=decision.stabilizes,
+        scores=decision.scores,
+        others=decision.others,
+        similarity=decision.similarity.tolist(),
+        backbone=BackboneRecord(
+            name=backbone.label,
+            arguments=plain(backbone.arguments),
+            family=backbone.family.name,
+            blocks=backbone.family.blocks,
+            depth=backbone.depth,
+            width=loop.width,
+            parameters=backbone.parameters,
+            kept_parameters=count_parameters(pruned),
+            pretrained=backbone.pretrained,
+            fingerprint=backbone.fingerprint(),
+        ),
+        tiles=TilesRecord(
+            source=source.label,
+            names=loop.names,
+            used=len(loop.names),
+            dropped=sum(source.chips.dropped.values()) if source.chips else 0,
+            seed=seed,
+            tiles_per_group=TILES_PER_GROUP[settings.pooling],
+            stopped_early=loop.stopped_early,
+        ),
+        versions={
+            name: version(name)
+            for name in ("terratorch-simpler", "terratorch", "torchgeo", "torch", "lightning")
+        },
+    )
+
+
+def _tiles_to_settle(decision: Decision, used: int) -> int | None:
+    times = decision.certainty.times_more
+    return None if times is None else round(times * used)
+
+
+def _output_scale(backbone: Backbone, evidence: Evidence, kept: list[int]) -> float | None:
+    # Behind a gap, what the last block gives was not measured.
+    first = kept == list(range(len(kept)))
+    if not first or not backbone.family.raw_outputs(backbone.module):
+        return None
+    # HSIC of a layer with itself is the squared norm of its covariance: a fourth power.
+    spreads = np.diagonal(evidence.terms.sum(axis=0)).clip(min=0) ** 0.25
+    full, last = spreads[-1], spreads[len(kept)]
+    return float(last / full) if full > 0 and last > 0 else None
+
+
+def plain(value: Any) -> Any:
+    """Arguments of a builder as JSON can hold them."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    inner = getattr(value, "value", value)
+    return inner if inner is None or isinstance(inner, str | int | float | bool) else str(inner)

@@ -1,0 +1,1 @@
+"""A TerraTorch task's config: read, built and rewritten."""

@@ -1,0 +1,152 @@
+"""Finding raster files: in folders, globs and lists, and on file systems that only GDAL reads."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from terratorch_simpler.bands import BAND_FILE
+
+RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
+
+
+def only_gdal(path: str) -> bool:
+    """Whether only GDAL can open a path: ``/vsizip/...``, ``https://...``, ``s3://...``.
+
+    Such a path stays text: pathlib would make one slash of two.
+    """
+    return path.startswith("/vsi") or "://" in path
+
+
+def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[str], str]:
+    """Raster files of a folder (and its subfolders), file, glob or list, sorted by name.
+
+    Args:
+        tiles: As :class:`~terratorch_simpler.tiles.geotiff.GeoTiffTiles` takes them.
+
+    Returns:
+        The files, those on disk with their absolute paths; and what all of them begin with: the
+        rest is what they are called in plans.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+        ValueError: If there is no raster, or a list names something else.
+    """
+    where = str(tiles) if isinstance(tiles, str | Path) else "the list of tiles"
+    paths, listed = _paths(tiles)
+    files: set[str] = set()
+    folders: list[str] = []
+    others: list[str] = []
+    for path in paths:
+        # In this order, so that each of many files is looked up only once.
+        if only_gdal(path) or (_is_raster(path) and Path(path).is_file()):
+            files.add(path)
+        elif Path(path).is_dir():
+            folders.append(path)
+            files.update(_walk(path))
+        else:
+            others.append(path)
+    if listed:
+        _check_listed({path: paths[path] for path in others}, where)
+    if not files:
+        raise ValueError(f"no raster ({', '.join(RASTERS)}) in {where}")
+    if len(paths) > 1 or not folders:
+        folders = [file.rpartition("/")[0] for file in files]
+    return sorted(files), _shared(set(folders))
+
+
+def _paths(tiles: str | Path | Iterable[str | Path]) -> tuple[dict[str, str], bool]:
+    """Each path once, as it is opened and as it was given; and whether somebody listed them."""
+    if not isinstance(tiles, str | Path):
+        return {_absolute(path): str(path) for path in tiles}, True
+    if only_gdal(str(tiles)):
+        return {str(tiles): str(tiles)}, False
+    if Path(tiles).is_file() and Path(tiles).suffix.lower() == ".txt":
+        return _read_list(Path(tiles)), True
+    if Path(tiles).exists():
+        return {_absolute(tiles): str(tiles)}, False
+    if glob.has_magic(str(tiles)):
+        found = glob.glob(str(tiles), recursive=True)  # noqa: PTH207
+        return {_absolute(path): path for path in found}, False
+    raise FileNotFoundError(f"no such folder or file of tiles: {tiles}")
+
+
+def _read_list(file: Path) -> dict[str, str]:
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not a list of paths in UTF-8: {error}") from error
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise ValueError(f"{file} names no tiles: write one path a line")
+    return {_absolute(line, file.parent): line for line in lines}
+
+
+def _absolute(path: str | Path, folder: Path = Path()) -> str:
+    given = str(path)
+    return given if only_gdal(given) else (folder / given).absolute().as_posix()
+
+
+def _check_listed(others: Mapping[str, str], where: str) -> None:
+    """Refuse what a list names beside rasters and folders.
+
+    Args:
+        others: As they were given, by absolute path.
+        where: The list, for the message.
+    """
+    missing = [given for path, given in others.items() if not Path(path).exists()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise FileNotFoundError(
+            f"no such tiles: {', '.join(missing[:3])}{more}, named in {where} (relative paths "
+            "start from the folder of a list file, otherwise from the working directory)"
+        )
+    if others:
+        raise ValueError(
+            f"{next(iter(others.values()))} in {where} is no raster: name folders and files that "
+            f"end in {', '.join(RASTERS)}"
+        )
+
+
+def _is_raster(path: str) -> bool:
+    return path.lower().endswith(RASTERS)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Raster files below a folder. Links to folders are not followed: they could go in circles."""
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError as error:
+        warnings.warn(f"{folder} is left out: {error.strerror}", stacklevel=2)
+        return
+    for entry in entries:
+        path = f"{folder.rstrip('/')}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(path)
+        elif _is_raster(entry.name) and entry.is_file():
+            yield path
+
+
+def _shared(folders: set[str]) -> str:
+    """The beginning that folders share, up to and with a slash; empty if there is none."""
+    # Of lists of parts it compares part by part; commonpath would make one slash of two.
+    parts = os.path.commonprefix([folder.rstrip("/").split("/") for folder in folders])  # noqa: RUF071
+    return "".join(f"{part}/" for part in parts)
+
+
+def group_scenes(files: Sequence[str]) -> list[list[str]]:
+    """Put the files of a scene that has one file a band together.
+
+    Files whose names differ only in a band (``x_B02.tif``, ``x_B03.tif``) are one scene; all others
+    are scenes of their own.
+    """
+    scenes: dict[tuple[str, str], list[str]] = {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        match = BAND_FILE.fullmatch(name)
+        key = f"{match['scene']}.*" if match else name
+        scenes.setdefault((folder, key), []).append(file)
+    return list(scenes.values())

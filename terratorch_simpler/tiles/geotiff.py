@@ -1,0 +1,200 @@
+"""Unlabelled tiles: a seeded choice of chips from GeoTIFF files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from terratorch_simpler.bands import check_bands
+from terratorch_simpler.tiles.chips import TOO_SMALL, Candidate, ChipRead, ChipReader, later_rounds
+from terratorch_simpler.tiles.find import find_rasters, group_scenes, only_gdal
+from terratorch_simpler.tiles.scenes import Image, Scene
+
+MIN_TILES = 4
+
+
+class TileBatch(TypedDict):
+    """A batch of tiles: images [B, bands, size, size], float32, and their names."""
+
+    image: Tensor
+    filename: list[str]
+
+
+class GeoTiffTiles:
+    """Chips of GeoTIFF files, chosen by seed and read through torchgeo.
+
+    Scenes larger than a chip are cut into a grid of whole chips. Scenes are visited in a seeded
+    order, one chip of each before the second of any, so that the choice spreads over all of them.
+    It is made from the names alone: a file is opened when its turn comes, where it is read, and not
+    kept open. Chips with too little valid data are dropped and replaced by the next ones. Iterating
+    yields :class:`TileBatch` in the units of the files.
+
+    Args:
+        tiles: A folder (searched with its subfolders), a file, a list of either, or a glob. A list
+            can be a text file (``.txt``): one path a line, relative ones from where it lies, blank
+            lines and those that begin with ``#`` left out. Files can be whatever GDAL opens, as
+            text: ``/vsizip/a.zip/b.tif``, ``/vsicurl/https://...``; credentials and the like are
+            GDAL's own settings, from environment variables.
+        bands: Bands that the backbone reads, in order, in TerraTorch's words.
+        dataset_bands: Bands that the files hold, in order. None to use band descriptions where
+            they are set, and otherwise to expect files with just ``bands``.
+        size: Height and width of a chip in pixels.
+        samples: Chips to use, or as many as there are.
+        seed: Seed of the choice.
+        means: Mean of each band for normalisation; None for those of the pre-trained weights.
+        stds: Standard deviation of each band, likewise.
+        min_valid: Least share of a chip's pixels that must be valid: finite, not nodata, and not 0
+            in every band. The others are filled with the mean of their band.
+        batch_size: Chips in a batch; changes no result.
+        num_workers: Processes that read.
+
+    Attributes:
+        dropped: Chips dropped in the last iteration, by reason.
+
+    Raises:
+        FileNotFoundError: If the tiles, or what a list names, do not exist.
+        ValueError: If there is no raster, a list names something else, a file is damaged, the bands
+            do not fit the files, or every scene is smaller than a chip.
+    """
+
+    def __init__(
+        self,
+        tiles: str | Path | Iterable[str | Path],
+        bands: Sequence[str],
+        dataset_bands: Sequence[str] | None = None,
+        size: int = 224,
+        samples: int = 512,
+        seed: int = 0,
+        *,
+        means: Sequence[float] | None = None,
+        stds: Sequence[float] | None = None,
+        min_valid: float = 0.9,
+        batch_size: int = 8,
+        num_workers: int = 0,
+    ) -> None:
+        self.bands = [str(band) for band in bands]
+        self.dataset_bands = None if dataset_bands is None else [str(b) for b in dataset_bands]
+        check_bands(self.bands, self.dataset_bands)
+        for what, value, least in (
+            ("size", size, 1),
+            ("samples", samples, MIN_TILES),
+            ("seed", seed, 0),
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{what} must be at least {least}, got {value}")
+        if not 0 <= min_valid <= 1:
+            raise ValueError(f"min_valid must be from 0 to 1, got {min_valid}")
+        for what, values in (("means", means), ("stds", stds)):
+            if values is not None and len(values) != len(self.bands):
+                raise ValueError(
+                    f"{what} has {len(values)} values for {len(self.bands)} bands: give one a band"
+                )
+            if values is not None and not np.isfinite(values).all():
+                raise ValueError(f"{what} must be finite numbers, got {list(values)}")
+        if stds is not None and min(stds) <= 0:
+            raise ValueError(f"stds must be above 0, got {min(stds)}")
+        self.source = str(tiles) if isinstance(tiles, str | Path) else "a list of files"
+        self.size, self.samples, self.seed = size, samples, seed
+        self.means, self.stds, self.min_valid = means, stds, min_valid
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.dropped: dict[str, int] = {}
+        files, self._root = find_rasters(tiles)
+        self._files = group_scenes(files)
+        # The first scene stands for all: mistakes in the bands show before any work.
+        self.open(0)
+
+    def open(self, index: int) -> Scene:
+        """Read the headers of a scene, by its place among the names in order.
+
+        Raises:
+            ValueError: If a file is no raster or does not hold the bands.
+        """
+        files = self._files[index]
+        name = files[0].removeprefix(self._root)
+        if only_gdal(files[0]):
+            # What follows is often a signature, which has no place in a plan.
+            name = name.partition("?")[0]
+        return Scene(name, files, self.bands, self.dataset_bands, self.size)
+
+    def __iter__(self) -> Iterator[TileBatch]:
+        """Batches of the chosen chips; all but the last have ``batch_size`` chips."""
+        self.dropped = {}
+        used = 0
+        waiting: list[tuple[str, Image]] = []
+        for chip in self._chips():
+            if isinstance(chip.content, str):
+                self.dropped[chip.content] = self.dropped.get(chip.content, 0) + 1
+                continue
+            waiting.append((chip.name, chip.content))
+            used += 1
+            if len(waiting) == self.batch_size:
+                yield _stack(waiting)
+                waiting = []
+            if used == self.samples:
+                break
+        if used < MIN_TILES:
+            raise ValueError(self._too_few(used))
+        if waiting:
+            yield _stack(waiting)
+
+    def _chips(self) -> Iterator[ChipRead]:
+        """Every chip in the order of the choice: the first of each scene, then the second, ..."""
+        several: dict[int, int] = {}
+        for chip in self._read((scene, 0) for scene in self._order()):
+            yield chip
+            if chip.count > 1:
+                several[chip.scene] = chip.count
+        if several:
+            yield from self._read(later_rounds(several))
+
+    def _order(self) -> list[int]:
+        order: list[int] = np.random.default_rng(self.seed).permutation(len(self._files)).tolist()
+        return order
+
+    def _read(self, candidates: Iterable[Candidate]) -> Iterator[ChipRead]:
+        # Here, so that workers find it loaded.
+        import torchgeo.datasets  # noqa: F401
+
+        loader = DataLoader(
+            ChipReader(self.open, self.seed, self.min_valid),
+            self.batch_size,
+            # One after the other as they are read: there may be millions.
+            sampler=candidates,
+            num_workers=self.num_workers,
+            collate_fn=list,
+        )
+        for chips in loader:
+            for chip in chips:
+                if isinstance(chip, ValueError):
+                    raise chip
+                yield chip
+
+    def __len__(self) -> int:
+        """Number of batches if there are as many usable chips as ``samples`` asks for."""
+        return -(-self.samples // self.batch_size)
+
+    def _too_few(self, used: int) -> str:
+        if self.dropped.get(TOO_SMALL) == len(self._files):
+            scene = self.open(self._order()[-1])
+            return (
+                f"every scene is {TOO_SMALL} of {self.size} x {self.size} px ({scene.name} is "
+                f"{scene.height} x {scene.width}): set size to what the tiles have"
+            )
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        return (
+            f"{used} usable chips in {self.source}, at least {MIN_TILES} are needed"
+            f"{f' (dropped: {reasons})' if reasons else ''}: add tiles, or make size smaller"
+        )
+
+
+def _stack(chips: list[tuple[str, Image]]) -> TileBatch:
+    image = torch.from_numpy(np.stack([image for _, image in chips]))
+    return {"image": image, "filename": [name for name, _ in chips]}

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from terratorch_simpler.files import write_files
+from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks, keep_spec
+
+MakePlan = Callable[..., PruningPlan]
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def data(make_plan: MakePlan) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(make_plan().to_json())
+    return loaded
+
+
+def test_saved_and_loaded_plan_is_equal(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = make_plan()
+    plan.save(tmp_path / "plan.json")
+    assert PruningPlan.load(tmp_path / "plan.json") == plan
+
+
+def test_saving_what_was_loaded_gives_the_same_file(make_plan: MakePlan, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    make_plan().save(first)
+    PruningPlan.load(str(first)).save(str(second))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_file_is_json_with_the_documented_names(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = make_plan(moving=5)
+    plan.save(tmp_path / "plan.json")
+    data = json.loads((tmp_path / "plan.json").read_text())
+    assert data["schema_version"] == 1
+    assert (data["depth"], data["total_depth"]) == (5, 12)
+    assert data["kept_blocks"] == [0, 1, 2, 3, 4]
+    assert np.array_equal(data["similarity"], plan.similarity)
+    assert data["scores"] == {str(depth): score for depth, score in plan.scores.items()}
+
+
+def test_a_row_of_the_matrix_is_a_line_of_the_file(make_plan: MakePlan) -> None:
+    lines = make_plan().to_json().splitlines()
+    rows = [line for line in lines if line.count(",") >= 12]
+    assert len(rows) == 13
+
+
+@pytest.mark.parametrize("name", ["tile [ 1 ]", "[ 1,\n 2 ]", "a [ b ] c", "é"])
+def test_texts_in_a_plan_are_kept(make_plan: MakePlan, tmp_path: Path, name: str) -> None:
+    """Laying out rows of numbers must not reach into names that look like them."""
+    plan = make_plan(name=name)
+    plan.save(tmp_path / "plan.json")
+    assert PruningPlan.load(tmp_path / "plan.json").backbone.name == name
+
+
+def test_plan_cannot_be_changed(make_plan: MakePlan) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make_plan().depth = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("kept", "spec"), [([0], 1), ([0, 1, 2], 3), ([1], [1]), ([0, 2], [0, 2]), ([1, 2], [1, 2])]
+)
+def test_spec_is_a_number_for_first_blocks_only(kept: list[int], spec: int | list[int]) -> None:
+    assert keep_spec(kept) == spec
+    assert check_kept_blocks(spec, 4) == kept
+
+
+CONTRADICTIONS: dict[str, tuple[Edit, str]] = {
+    "depth": (lambda d: d.update(depth=3), "depth is 3 but kept_blocks has 4"),
+    "fewer kept blocks": (lambda d: d["kept_blocks"].pop(), "depth is 4 but kept_blocks has 3"),
+    "depth and kept blocks": (
+        lambda d: d.update(depth=3, kept_blocks=[0, 1, 2]),
+        "criterion 'simpler' keeps the first 4 blocks",
+    ),
+    "other kept blocks": (
+        lambda d: d.update(kept_blocks=[0, 1, 2, 4]),
+        "criterion 'simpler' keeps the first 4 blocks",
+    ),
+    "kept block beyond the last": (lambda d: d.update(kept_blocks=[0, 1, 2, 12]), "outside 0..11"),
+    "no kept blocks": (lambda d: d.update(depth=0, kept_blocks=[]), "must list whole numbers"),
+    "total depth": (
+        lambda d: d.update(total_depth=24),
+        "total_depth is 24 but the backbone has 12",
+    ),
+    "depth of the backbone": (
+        lambda d: d["backbone"].update(depth=24),
+        "total_depth is 12 but the backbone has 24",
+    ),
+    "a score": (lambda d: d["scores"].update({"4": 0.5}), "scores do not follow from similarity"),
+    "a score that is no number": (
+        lambda d: d["scores"].update({"4": float("nan")}),
+        "scores do not follow from similarity|finite",
+    ),
+    "a missing score": (lambda d: d["scores"].pop("4"), "scores do not follow from similarity"),
+    "one more score": (lambda d: d["scores"].update({"1": 0.0}), "scores do not follow"),
+    "asymmetric similarity": (
+        lambda d: d["similarity"][2].__setitem__(3, 0.5),
+        "similarity is not symmetric",
+    ),
+    "other similarity": (
+        lambda d: (d["similarity"][2].__setitem__(3, 0.1), d["similarity"][3].__setitem__(2, 0.1)),
+        "scores do not follow from similarity",
+    ),
+    "similarity without a row": (lambda d: d["similarity"].pop(), "similarity must be 13 x 13"),
+    "similarity that is no number": (
+        lambda d: d["similarity"][2].__setitem__(2, float("nan")),
+        "similarity must be 13 x 13 finite numbers",
+    ),
+    "similarity with a short row": (
+        lambda d: d["similarity"][2].pop(),
+        "similarity must be 13 x 13",
+    ),
+    "criterion": (lambda d: d.update(criterion="stabilization"), "scores do not follow"),
+    "unknown criterion": (lambda d: d.update(criterion="magic"), "unknown criterion 'magic'"),
+    "confidence": (lambda d: d.update(confidence=1.5), "confidence: .*less than or equal to 1"),
+    "pooling": (lambda d: d.update(pooling="max"), "pooling: .*'tokens' or 'mean'"),
+    "missing key": (lambda d: d.pop("kept_blocks"), "kept_blocks: Field required"),
+    "missing inner key": (lambda d: d["tiles"].pop("used"), "tiles.used: Field required"),
+    "unknown key": (lambda d: d.update(kept=3), "kept: Extra inputs are not permitted"),
+    "unknown inner key": (lambda d: d["backbone"].update(kept=3), "backbone.kept: Extra inputs"),
+    "depth that is no number": (lambda d: d.update(depth="four"), "depth: .*valid integer"),
+    "newer schema": (
+        lambda d: d.update(schema_version=2),
+        "plan schema 2, this version reads up to 1: upgrade",
+    ),
+    "older schema": (lambda d: d.update(schema_version=0), "schema_version"),
+    "no schema": (lambda d: d.pop("schema_version"), "has no schema_version"),
+    "schema that is no number": (lambda d: d.update(schema_version="1"), "has no schema_version"),
+}
+
+
+@pytest.mark.parametrize(("edit", "message"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_edited_plan_is_refused(
+    data: dict[str, Any], tmp_path: Path, edit: Edit, message: str
+) -> None:
+    path = tmp_path / "plan.json"
+    edit(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=rf"(?s)plan\.json.*{message}"):
+        PruningPlan.load(path)
+
+
+def test_contradictions_start_from_a_plan_that_is_accepted(data: dict[str, Any]) -> None:
+    assert PruningPlan.from_json(json.dumps(data), "here").depth == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"not JSON", b"{", b"\xff\xfe"])
+def test_file_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"plan\.json is not a plan: not JSON"):
+        PruningPlan.load(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"plan"', "{}"])
+def test_json_that_is_no_plan_is_refused(content: str) -> None:
+    with pytest.raises(ValueError, match="here is not a plan: it has no schema_version"):
+        PruningPlan.from_json(content, "here")
+
+
+def test_missing_file_says_how_to_make_a_plan(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"no plan at .*gone\.json.*terratorch-simpler select"
+    ):
+        PruningPlan.load(tmp_path / "gone.json")
+
+
+def test_plan_is_not_saved_over_a_file(make_plan: MakePlan, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"plan\.json already there: .*overwrite=True"):
+        make_plan().save(path)
+    assert path.read_text() == "mine"
+
+
+def test_plan_is_saved_over_a_file_when_asked(make_plan: MakePlan, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text("mine")
+    make_plan().save(path, overwrite=True)
+    assert PruningPlan.load(path) == make_plan()
+
+
+@pytest.mark.parametrize(
+    ("keep", "blocks"),
+    [(1, [0]), (5, [0, 1, 2, 3, 4]), ([0], [0]), ([4], [4]), ([0, 2, 3], [0, 2, 3])],
+)
+def test_keep_blocks_becomes_block_indices(keep: int | list[int], blocks: list[int]) -> None:
+    assert check_kept_blocks(keep, 5) == blocks
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (0, "keep_blocks is 0, but this backbone has 5 blocks: choose from 1 to 5"),
+        (-1, "keep_blocks is -1, but this backbone has 5 blocks"),
+        (6, "keep_blocks is 6, but this backbone has 5 blocks"),
+        (True, "must be a number or a list of block indices, got True"),
+        (2.0, "must be a number or a list of block indices, got 2.0"),
+        ("2", "must be a number or a list of block indices, got '2'"),
+        (None, "must be a number or a list of block indices, got None"),
+        ((0, 1), "must be a number or a list of block indices"),
+        ([], r"must list whole numbers, got \[\]"),
+        ([0, 1.0], r"must list whole numbers, got \[0, 1.0\]"),
+        ([0, True], r"must list whole numbers, got \[0, True\]"),
+        (["0"], "must list whole numbers"),
+        ([0, 5], r"\[0, 5\] names a block outside 0..4 \(indices are 0-based\)"),
+        ([-1, 0], "names a block outside 0..4"),
+        ([0, 0], r"\[0, 0\] must be sorted and without repeats"),
+        ([2, 1], r"\[2, 1\] must be sorted and without repeats"),
+    ],
+    ids=repr,
+)
+def test_wrong_keep_blocks_is_refused(keep: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_kept_blocks(keep, 5)
+
+
+PLANNED = ("prithvi_eo_v2_tiny_tl", 12, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "fingerprint"),
+    [PLANNED, (None, 12, "0" * 64), ("prithvi_eo_v2_tiny_tl", 12, None), (None, 12, None)],
+)
+def test_plan_accepts_what_it_was_made_for(
+    make_plan: MakePlan, name: str | None, depth: int, fingerprint: str | None
+) -> None:
+    make_plan().check_backbone(name, depth, fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "fingerprint", "message"),
+    [
+        (
+            "prithvi_eo_v2_300",
+            24,
+            None,
+            "another backbone: prithvi_eo_v2_tiny_tl in the plan, prithvi_eo_v2_300 here",
+        ),
+        (None, 24, None, "another depth: 12 in the plan, 24 here"),
+        (None, 12, "ab" * 32, "another weights: 000000000000 in the plan, abababababab here"),
+    ],
+)
+def test_plan_names_the_difference(
+    make_plan: MakePlan, name: str | None, depth: int, fingerprint: str | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_plan().check_backbone(name, depth, fingerprint)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_are_written_as_given(tmp_path: Path) -> None:
+    write_files({tmp_path / "a.txt": "text é\n", tmp_path / "b.bin": b"\x00\xff"})
+    assert (tmp_path / "a.txt").read_bytes() == "text é\n".encode()
+    assert (tmp_path / "b.bin").read_bytes() == b"\x00\xff"
+    assert names_in(tmp_path) == ["a.txt", "b.bin"]
+
+
+def test_files_get_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    write_files({tmp_path / "a.txt": "text"})
+    (tmp_path / "b.txt").write_text("text")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", "b.txt")]
+    assert modes[0] == modes[1]
+
+
+def test_one_file_that_exists_keeps_all_from_being_written(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"b\.txt already there"):
+        write_files({tmp_path / "a.txt": "new", tmp_path / "b.txt": "new"})
+    assert names_in(tmp_path) == ["b.txt"]
+    assert (tmp_path / "b.txt").read_text() == "mine"
+
+
+@pytest.fixture
+def disk_full_at_second_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def fsync(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.usefixtures("disk_full_at_second_file")
+def test_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(
+        OSError, match=r"could not write .*space.*nothing was left behind"
+    ) as caught:
+        write_files({tmp_path / "a.txt": "new", tmp_path / "b.txt": "new"})
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "b.txt")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.usefixtures("disk_full_at_second_file")
+def test_full_disk_leaves_old_files_untouched(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for path in paths:
+        path.write_text("old")
+    with pytest.raises(OSError, match="nothing was left behind"):
+        write_files(dict.fromkeys(paths, "new"), overwrite=True)
+    assert [path.read_text() for path in paths] == ["old", "old"]
+    assert names_in(tmp_path) == ["a.txt", "b.txt"]
+
+
+def test_folder_in_the_way_of_one_file_leaves_the_others_untouched(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "b.txt").mkdir()
+    with pytest.raises(OSError, match=r"b\.txt"):
+        write_files({tmp_path / "a.txt": "new", tmp_path / "b.txt": "new"}, overwrite=True)
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"could not write .*gone.*plan\.json"):
+        write_files({tmp_path / "gone" / "plan.json": "new"})
