@@ -5,14 +5,12 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from terratorch_simpler.backbones.backbone import count_parameters
+from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.backbones.build import (
     canonical_name,
     find_source,
@@ -20,10 +18,10 @@ from terratorch_simpler.backbones.build import (
     name_family,
     sketch,
 )
-from terratorch_simpler.backbones.families import Family, blocks_of, find_family
+from terratorch_simpler.backbones.families import find_family
 from terratorch_simpler.backbones.families.structure import image_size
 from terratorch_simpler.messages import one_line
-from terratorch_simpler.pruning import prune_module
+from terratorch_simpler.pruning import prune_backbone
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def describe(name: str) -> Entry:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = sketch(name, arguments)
-            found = find_family(module, label=name)
-            width = _try_half(module, found)
+            found = Backbone(module, *find_family(module, label=name))
+            width = _try_half(found)
     except ValueError as error:
         prefix = f"the depth of {name} cannot be cut: "
         return Entry(name, reason=one_line(error, most=300).removeprefix(prefix))
@@ -94,9 +92,7 @@ def describe(name: str) -> Entry:
         return Entry(
             name, reason=f"could not be looked at ({type(error).__name__}: {one_line(error)})"
         )
-    assert isinstance(found.blocks, str)
-    depth = len(blocks_of(module, found))
-    return Entry(name, found.name, found.blocks, depth, width, count_parameters(module))
+    return Entry(name, found.family.name, found.blocks, found.depth, width, found.parameters)
 
 
 def _needed(name: str) -> tuple[dict[str, Any], list[str]]:
@@ -121,22 +117,28 @@ def _needed(name: str) -> tuple[dict[str, Any], list[str]]:
     ]
 
 
-def _try_half(module: nn.Module, family: Family) -> int | None:
+def _try_half(backbone: Backbone) -> int | None:
     """Run the backbone and half of it on the meta device; the width of a token where that works.
 
     Raises:
         ValueError: If the full backbone runs but half of it does not, or gives something else.
     """
     width: list[int] = []
-    first = blocks_of(module, family)[0]
-    handle = first.register_forward_pre_hook(lambda _block, given: width.append(given[0].shape[-1]))
-    half = prune_module(module, list(range(len(blocks_of(module, family)) // 2)), family=family)
+    module, family = backbone.module, backbone.family
+    handle = backbone.block_list[0].register_forward_pre_hook(
+        lambda _block, given: width.append(given[0].shape[-1])
+    )
+    half = prune_backbone(backbone, list(range(backbone.depth // 2)))
+
+    def image() -> Any:
+        return family.example_image(module, image_size(module))
+
     try:
         with torch.no_grad(), torch.device("meta"):
-            full = _shapes(module(example_input(module, family)))
+            full = _shapes(module(image()))
             handle.remove()
             try:
-                pruned = _shapes(half(example_input(module, family)))
+                pruned = _shapes(half(image()))
             except Exception as error:
                 raise ValueError(f"half of it does not run: {one_line(error)}") from error
     except (RuntimeError, NotImplementedError, AssertionError, TypeError):
@@ -147,16 +149,6 @@ def _try_half(module: nn.Module, family: Family) -> int | None:
     if pruned != full:
         raise ValueError(f"half of it gives {pruned}, all of it {full}")
     return width[0] if width else None
-
-
-def example_input(module: nn.Module, family: Family) -> Any:
-    """A tile as the backbone takes it."""
-    bands, size = family.bands(module), image_size(module)
-    if isinstance(bands, Mapping):
-        return {name: torch.empty(2, count, size, size) for name, count in bands.items()}
-    frames = getattr(module, "num_frames", 1)
-    shape = (2, bands or 3, frames, size, size) if frames > 1 else (2, bands or 3, size, size)
-    return torch.empty(shape)
 
 
 def _shapes(outputs: Any) -> Any:

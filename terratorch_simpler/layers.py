@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
-from terratorch_simpler.backbones.families import blocks_of
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.precision import full_float32
 from terratorch_simpler.tiles.checks import modalities_of
@@ -46,7 +45,7 @@ class LayerReader:
         self._places: Sequence[int] = ()
 
     def __enter__(self) -> Self:
-        blocks = blocks_of(self.backbone.module, self.backbone.family)
+        blocks = self.backbone.block_list
         hooks = [blocks[0].register_forward_pre_hook(self._take_input, with_kwargs=True)]
         hooks += [block.register_forward_hook(self._take_output) for block in blocks]
         for hook in hooks:
@@ -147,8 +146,5 @@ class LayerReader:
 
     def _patches(self, tokens: Tensor) -> NDArray[Any]:
         """Which tokens are patches."""
-        family, module = self.backbone.family, self.backbone.module
-        count = tokens.shape[1]
-        if family.patch_tokens is not None:
-            return np.array(family.patch_tokens(module, self._image, count))
-        return np.arange(family.special_tokens(module), count)
+        backbone, count = self.backbone, tokens.shape[1]
+        return np.array(backbone.family.patch_tokens(backbone.module, self._image, count))

@@ -2,90 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
-from terratorch_simpler.backbones.families import Family, blocks_of, find_family
+from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.backbones.pruned import PrunedBackbone, empty_pruned
 from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks
 
 Outputs = Literal["full_depth", "kept"]
-
-
-class PrunedBackbone(nn.Module):
-    """What a pruned backbone is beside its own class.
-
-    A pruned Prithvi is a ``PrunedPrithviViT``: a ``PrithviViT`` with fewer blocks, the same
-    parameter names and a real ``forward``. A final norm stays where it was.
-
-    Attributes:
-        full_class: Class of the full backbone.
-        kept_blocks: 0-based indices of the kept blocks in the full backbone.
-        full_depth: Blocks of the full backbone.
-        output_blocks: For each output, the position among the kept blocks it comes from.
-        plan: The plan that chose the blocks, or None where a number or list did.
-    """
-
-    full_class: ClassVar[type[nn.Module]]
-    _features: ClassVar[Callable[..., Any]]
-    kept_blocks: list[int]
-    full_depth: int
-    output_blocks: list[int]
-    plan: PruningPlan | None
-
-    @property
-    def out_channels(self) -> list[int]:
-        """Channels of each output."""
-        channels: list[int] = self.__dict__["_out_channels"]
-        return channels
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the kept blocks; outputs are of the number and shape that the full backbone gives.
-
-        A module that returns one output, and not one a block, goes on returning that.
-
-        Raises:
-            ValueError: If it returns another number of outputs than it has blocks.
-        """
-        features = self._features(*args, **kwargs)
-        if not isinstance(features, list | tuple):
-            return features
-        if len(features) != len(self.kept_blocks):
-            if len(features) == len(self.output_blocks) == 1:
-                return features
-            raise ValueError(
-                f"{type(self).__name__} gives {len(features)} outputs for {len(self.kept_blocks)} "
-                "blocks: which block each comes from cannot be told"
-            )
-        chosen = [features[block] for block in self.output_blocks]
-        return tuple(chosen) if isinstance(features, tuple) else chosen
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Pickle by the class that was pruned: the pruned class is made when it is needed."""
-        return _rebuild, (self.full_class, type(self)._features), self.__dict__
-
-
-_CLASSES: dict[tuple[type[nn.Module], Callable[..., Any]], type[PrunedBackbone]] = {}
-
-
-def _pruned_class(base: type[nn.Module], features: Callable[..., Any]) -> type[PrunedBackbone]:
-    """The one pruned class of a backbone's class, and of a way to run it."""
-    if (base, features) not in _CLASSES:
-        namespace = {
-            "__module__": __name__,
-            "__doc__": f"A pruned {base.__name__}.",
-            "full_class": base,
-            "_features": features,
-        }
-        _CLASSES[base, features] = type(f"Pruned{base.__name__}", (PrunedBackbone, base), namespace)
-    return _CLASSES[base, features]
-
-
-def _rebuild(base: type[nn.Module], features: Callable[..., Any]) -> PrunedBackbone:
-    cls = _pruned_class(base, features)
-    return cls.__new__(cls)
 
 
 def output_positions(
@@ -111,46 +37,43 @@ def output_positions(
     """
     if outputs not in get_args(Outputs):
         raise ValueError(f"outputs must be one of {', '.join(get_args(Outputs))}, got {outputs!r}")
+    from timm.models._features import feature_take_indices
+
     entries = list(range(kept))
     if outputs == "full_depth":
         entries = [-(-(i + 1) * kept // full_depth) - 1 for i in range(full_depth)]
-    if chosen is None:
-        return entries
-    wrong = [i for i in chosen if not -len(entries) <= i < len(entries)]
+    wrong = [i for i in chosen or [] if not -len(entries) <= i < len(entries)]
     if wrong:
         raise ValueError(
             f"out_indices {wrong} do not exist: with outputs '{outputs}' there are {len(entries)} "
             f"(0..{len(entries) - 1})"
         )
-    return [entries[i] for i in chosen]
+    indices, _ = feature_take_indices(len(entries), chosen)
+    return [entries[i] for i in indices]
 
 
-def prune_module(
-    module: nn.Module,
+def prune_backbone(
+    backbone: Backbone,
     kept_blocks: list[int],
     outputs: Outputs = "full_depth",
     plan: PruningPlan | None = None,
-    family: Family | None = None,
 ) -> PrunedBackbone:
-    """Cut a backbone to some of its blocks.
+    """Prune a backbone to some of its blocks.
 
-    The result shares the kept weights with ``module``, which stays as it is; the memory of the
-    removed blocks is free as soon as ``module`` is.
+    The result shares the kept weights with the full backbone, which stays as it is; the memory of
+    the removed blocks is free as soon as its module is.
 
     Args:
-        module: The full backbone.
+        backbone: The full backbone.
         kept_blocks: Sorted 0-based indices, as :func:`check_kept_blocks` returns them.
         outputs: ``full_depth`` or ``kept``; see :func:`output_positions`.
         plan: The plan that chose the blocks, to be carried along.
-        family: Its family, as :func:`find_family` found it, if that has been done.
 
     Raises:
-        ValueError: If its depth cannot be cut, only its first blocks can be kept, or as
-            :func:`output_positions`.
+        ValueError: If only its first blocks can be kept, or as :func:`output_positions`.
     """
-    family = family or find_family(module)
-    assert isinstance(family.blocks, str)
-    kept, full_depth = len(kept_blocks), len(blocks_of(module, family))
+    module, family = backbone.module, backbone.family
+    kept, full_depth = len(kept_blocks), backbone.depth
     only = family.first_only(module)
     if only is not None and kept_blocks != list(range(kept)):
         raise ValueError(
@@ -161,8 +84,8 @@ def prune_module(
         # Nothing was asked for: kept means every block, whatever the full backbone returns.
         chosen = None
     positions = output_positions(kept, full_depth, outputs, chosen)
-    pruned: PrunedBackbone = _copy(module, _rebuild(type(module), family.features))
-    path, _, list_name = family.blocks.rpartition(".")
+    pruned: PrunedBackbone = _copy(module, empty_pruned(type(module), type(family)))
+    path, _, list_name = backbone.blocks.rpartition(".")
     holders = [pruned, *_copy_below(pruned, path)]
     for name in (list_name, *family.per_block):
         entries = getattr(holders[-1], name, None)
@@ -222,7 +145,7 @@ def prune(
     blocks: str | None = None,
     **arguments: Any,
 ) -> PrunedBackbone:
-    """Cut a backbone to the depth of a plan.
+    """Prune a backbone to the depth of a plan.
 
     Args:
         backbone: A name of TerraTorch's backbone registry, or a backbone. A module given here keeps
@@ -242,8 +165,6 @@ def prune(
             do not exist.
         FileNotFoundError: If the plan or a checkpoint does not exist.
     """
-    from terratorch_simpler.backbones.backbone import load_backbone
-
     if isinstance(plan, str | Path):
         plan = PruningPlan.load(plan)
     if isinstance(plan, PruningPlan):
@@ -251,10 +172,9 @@ def prune(
     full = load_backbone(backbone, blocks=blocks, **arguments)
     if isinstance(plan, PruningPlan):
         full.check_plan(plan)
-        pruned = prune_module(full.module, plan.kept_blocks, outputs, plan, full.family)
+        pruned = prune_backbone(full, plan.kept_blocks, outputs, plan)
     else:
-        kept = check_kept_blocks(plan, full.depth)
-        pruned = prune_module(full.module, kept, outputs, family=full.family)
+        pruned = prune_backbone(full, check_kept_blocks(plan, full.depth), outputs)
     if isinstance(backbone, str):
         full.release()
     return pruned

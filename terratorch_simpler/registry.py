@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from terratorch_simpler.backbones.backbone import Backbone
-    from terratorch_simpler.pruning import Outputs, PrunedBackbone
+    from terratorch_simpler.backbones.pruned import PrunedBackbone
+    from terratorch_simpler.pruning import Outputs
     from terratorch_simpler.results.plan import PruningPlan
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class SimplerRegistry(Set[str]):
         # Registry.build of TerraTorch hides any KeyError; nothing below lets one out.
         from terratorch_simpler.backbones.backbone import load_backbone
         from terratorch_simpler.backbones.build import canonical_name, check_name
-        from terratorch_simpler.pruning import prune_module
+        from terratorch_simpler.pruning import prune_backbone
         from terratorch_simpler.results.plan import check_kept_blocks
 
         name = canonical_name(name)
@@ -83,7 +84,7 @@ class SimplerRegistry(Set[str]):
             kept = check_kept_blocks(keep_blocks, full.depth)
         else:
             kept = chosen.kept_blocks
-        pruned = prune_module(full.module, kept, outputs, chosen, full.family)
+        pruned = prune_backbone(full, kept, outputs, chosen)
         full.release()
         return pruned
 
@@ -95,7 +96,7 @@ class SimplerRegistry(Set[str]):
         for prefix, source in full_sources().items():
             for name in source:
                 family = family_of_name(prefix, name)
-                if family is not None and isinstance(family.blocks, str):
+                if family is not None and family.path is not None:
                     yield name
 
     def __len__(self) -> int:

@@ -7,6 +7,8 @@ import pytest
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
+from terratorch_simpler.backbones.backbone import load_backbone
+from terratorch_simpler.backbones.pruned import PrunedBackbone
 from terratorch_simpler.callbacks import (
     SimplerCallback,
     find_pruned,
@@ -14,7 +16,7 @@ from terratorch_simpler.callbacks import (
     resolve_hyperparameters,
     summary,
 )
-from terratorch_simpler.pruning import PrunedBackbone, prune_module
+from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.results.plan import PruningPlan
 from tests.conftest import MakePlan
 
@@ -53,7 +55,7 @@ def plan(make_plan: MakePlan) -> PruningPlan:
 
 @pytest.fixture
 def pruned(tiny_prithvi: nn.Module, plan: PruningPlan) -> PrunedBackbone:
-    return prune_module(tiny_prithvi, plan.kept_blocks, plan=plan)
+    return prune_backbone(load_backbone(tiny_prithvi), plan.kept_blocks, plan=plan)
 
 
 ARGUMENTS = {"backbone": "simpler_x", "backbone_plan": "p", "backbone_calibration": {"tiles": "t"}}
@@ -71,7 +73,7 @@ def test_hyperparameters_are_resolved_to_keep_blocks(
 
 
 def test_blocks_that_are_no_prefix_stay_a_list(tiny_prithvi: nn.Module) -> None:
-    pruned = prune_module(tiny_prithvi, [0, 4, 7])
+    pruned = prune_backbone(load_backbone(tiny_prithvi), [0, 4, 7])
     task = _Task(pruned, dict(ARGUMENTS))
     resolve_hyperparameters(task, pruned)
     assert task.hparams["model_args"]["backbone_keep_blocks"] == [0, 4, 7]
@@ -123,4 +125,4 @@ def test_scalars_and_figures_are_logged(pruned: PrunedBackbone, plan: PruningPla
 
 def test_the_summary_says_what_decided(tiny_prithvi: nn.Module, pruned: PrunedBackbone) -> None:
     assert "Keep the first" in summary(pruned)[0]
-    assert "3 of 12 blocks" in summary(prune_module(tiny_prithvi, [0, 1, 2]))[0]
+    assert "3 of 12 blocks" in summary(prune_backbone(load_backbone(tiny_prithvi), [0, 1, 2]))[0]

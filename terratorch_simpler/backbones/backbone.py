@@ -22,7 +22,7 @@ from terratorch_simpler.backbones.build import (
     sketch,
     weights_file,
 )
-from terratorch_simpler.backbones.families import Family, Statistics, blocks_of, find_family
+from terratorch_simpler.backbones.families import Family, Statistics, find_family
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.results.plan import PruningPlan
 
@@ -36,6 +36,7 @@ class Backbone:
     Attributes:
         module: The backbone.
         family: Its family.
+        blocks: Dotted name of its list of blocks.
         name: Its registry name; None for a module given directly.
         arguments: What the registry built it with.
         pretrained: Whether pre-trained weights were loaded; None if unknown.
@@ -43,7 +44,8 @@ class Backbone:
     """
 
     module: nn.Module
-    family: Family
+    family: Family[Any]
+    blocks: str
     name: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     pretrained: bool | None = None
@@ -52,7 +54,12 @@ class Backbone:
     @property
     def depth(self) -> int:
         """Number of blocks."""
-        return len(blocks_of(self.module, self.family))
+        return len(self.block_list)
+
+    @property
+    def block_list(self) -> Any:
+        """Its transformer blocks in order, as the ``ModuleList`` or ``Sequential`` that it has."""
+        return self.module.get_submodule(self.blocks)
 
     @property
     def parameters(self) -> int:
@@ -76,7 +83,7 @@ class Backbone:
     def fingerprint(self) -> str:
         """SHA-256 over the names and shapes of its blocks' weights, and sums of their bits."""
         digest = hashlib.sha256()
-        for name, weight in blocks_of(self.module, self.family).named_parameters():
+        for name, weight in self.block_list.named_parameters():
             digest.update(f"{name}{list(weight.shape)}".encode())
             for sums in _sums_of_bits(weight.detach()):
                 digest.update(sums.cpu().numpy().data)
@@ -143,7 +150,7 @@ def load_backbone(
         pretrained = arguments.pop("pretrained", None)
         if arguments:
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a module")
-        return Backbone(backbone, find_family(backbone, blocks), pretrained=pretrained)
+        return Backbone(backbone, *find_family(backbone, blocks), pretrained=pretrained)
     name = canonical_name(backbone)
     check_arguments(name, arguments, blocks)
     return wrap_backbone(build_full(name, arguments), name, arguments, blocks)
@@ -166,9 +173,10 @@ def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = N
             raise ValueError(f"{name} cannot be cut with {refused}: {reason}")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint} ({argument} of {name})")
-    if family is not None and family.arguments is not None:
-        _check_known(name, arguments, family.arguments())
-    if family is None or callable(family.blocks) or blocks is not None:
+    known = family.known_arguments() if family is not None else None
+    if known is not None:
+        _check_known(name, arguments, known)
+    if family is None or family.path is None or blocks is not None:
         # Whether it can be cut shows from its layers: better before a download than after.
         find_family(sketch(name, arguments), blocks, name)
     if checkpoint is not None and (family is None or _reads_weights(family, arguments)):
@@ -186,7 +194,7 @@ def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
         logger.warning("%s takes no argument '%s': TerraTorch ignores it", name, unknown)
 
 
-def _reads_weights(family: Family, arguments: Mapping[str, Any]) -> bool:
+def _reads_weights(family: Family[Any], arguments: Mapping[str, Any]) -> bool:
     pretrained = bool(arguments.get("pretrained", False))
     return pretrained or (
         family.weights_always and weights_file(arguments, family.weights) is not None
@@ -201,12 +209,13 @@ def wrap_backbone(
     Raises:
         ValueError: If it cannot be cut, or its checkpoint does not hold its weights.
     """
-    family = find_family(module, blocks, name)
+    family, path = find_family(module, blocks, name)
     pretrained = _reads_weights(family, arguments)
+    backbone = Backbone(module, family, path, name, dict(arguments), pretrained)
     checkpoint = weights_file(arguments, family.weights)
     if pretrained and checkpoint is not None:
-        _check_checkpoint(Path(checkpoint), module, family, name)
-    return Backbone(module, family, name, dict(arguments), pretrained)
+        _check_checkpoint(Path(checkpoint), backbone)
+    return backbone
 
 
 def _read_weights(path: Path, name: str, argument: str) -> Mapping[str, Any]:
@@ -228,17 +237,16 @@ def _read_weights(path: Path, name: str, argument: str) -> Mapping[str, Any]:
     return weights
 
 
-def _check_checkpoint(path: Path, module: nn.Module, family: Family, name: str) -> None:
+def _check_checkpoint(path: Path, backbone: Backbone) -> None:
     """Refuse a checkpoint without the blocks' weights, which TerraTorch would only log."""
-    weights = _read_weights(path, name, family.weights)
-    assert isinstance(family.blocks, str)
+    weights = _read_weights(path, backbone.label, backbone.family.weights)
     # A wrapper of TerraTorch adds a level of names that a file of weights does not have.
-    blocks = family.blocks.rpartition(".")[2]
+    blocks = backbone.blocks.rpartition(".")[2]
     held = {str(key).rpartition(f"{blocks}.")[2] for key in weights}
-    wanted = [key for key, _ in blocks_of(module, family).named_parameters()]
+    wanted = [key for key, _ in backbone.block_list.named_parameters()]
     missing = [key for key in wanted if key not in held]
     if missing:
         raise ValueError(
-            f"the checkpoint {path} does not hold {name}: {len(missing)} of {len(wanted)} block "
-            f"weights are missing, the first is {blocks}.{missing[0]}"
+            f"the checkpoint {path} does not hold {backbone.label}: {len(missing)} of "
+            f"{len(wanted)} block weights are missing, the first is {blocks}.{missing[0]}"
         )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 from urllib.error import URLError
 
 from torch import nn
 
-from terratorch_simpler.backbones.families import Family, family_of_name, without_memory
-from terratorch_simpler.backbones.families.timm_vit import TIMM_VIT, choose_outputs
+from terratorch_simpler.backbones.families import Family, family_of_name
+from terratorch_simpler.backbones.families.structure import without_memory
 from terratorch_simpler.messages import one_line
 
 SOURCE = "simpler"
@@ -47,7 +48,7 @@ def _holds(source: Any, prefix: str, name: str) -> bool:
     return name in source or (prefix == "timm" and name.partition(".")[0] in source)
 
 
-def name_family(name: str) -> Family | None:
+def name_family(name: str) -> Family[Any] | None:
     """The family of a registry name, as far as names tell; None if its layers have to say."""
     found = find_source(name)
     return family_of_name(*found) if found is not None else None
@@ -76,21 +77,15 @@ def check_name(name: str) -> None:
 def build_full(name: str, arguments: dict[str, Any]) -> nn.Module:
     """Build a full backbone through the registry, whose errors say little of their cause.
 
-    timm leaves out the blocks after the last of ``out_indices``: it is built with all of them, and
-    the indices are kept beside it.
-
     Raises:
         ValueError: If it cannot be built, with the reason.
     """
     found = find_source(name)
     assert found is not None
-    family = family_of_name(*found)
-    arguments = dict(arguments)
-    chosen = arguments.pop("out_indices", None) if family is TIMM_VIT else None
-    module = _build(name, *found, arguments, family.weights if family else "ckpt_path")
-    if chosen is not None:
-        choose_outputs(module, chosen)
-    return module
+    source, own_name = found
+    family = family_of_name(source, own_name) or Family[nn.Module]()
+    builder = partial(full_sources()[source].build, own_name)
+    return _build(name, lambda: family.build(builder, arguments), arguments, family.weights)
 
 
 def weights_file(arguments: Mapping[str, Any], argument: str) -> Any:
@@ -100,13 +95,13 @@ def weights_file(arguments: Mapping[str, Any], argument: str) -> Any:
 
 
 def _build(
-    name: str, prefix: str, own_name: str, arguments: dict[str, Any], weights: str
+    name: str, build: Callable[[], nn.Module], arguments: dict[str, Any], weights: str
 ) -> nn.Module:
     from terratorch.utils import InvalidModelError
 
     checkpoint = weights_file(arguments, weights)
     try:
-        module: nn.Module = full_sources()[prefix].build(own_name, **arguments)
+        return build()
     except (TypeError, AssertionError, ImportError, NotImplementedError) as error:
         raise ValueError(
             f"{name} could not be built from {arguments}: {one_line(error)}"
@@ -134,7 +129,6 @@ def _build(
                 f"{name} could not be built: missing key {error.__context__}"
             ) from error
         raise
-    return module
 
 
 def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from terratorch_simpler.catalogue import example_input
+from terratorch_simpler.backbones.families.structure import image_size
 from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.profiling.subjects import Subject
@@ -47,14 +47,9 @@ def random_example(subject: Subject, batch_size: int, size: int | None = None) -
         sides = like.shape[-2:] if size is None else (size, size)
         return torch.randn(batch_size, *like.shape[1:-2], *sides, generator=generator)
 
-    image = apply_to_collection(example_input(backbone.module, backbone.family), Tensor, draw)
-    inputs = {}
-    if "temporal_coords" in backbone.family.inputs:
-        frames = image.shape[2] if image.ndim == 5 else 1
-        inputs["temporal_coords"] = torch.zeros(batch_size, frames, 2)
-    if "location_coords" in backbone.family.inputs:
-        inputs["location_coords"] = torch.zeros(batch_size, 2)
-    return image, inputs
+    like = backbone.family.example_image(backbone.module, image_size(backbone.module))
+    image = apply_to_collection(like, Tensor, draw)
+    return image, backbone.family.example_inputs(image)
 
 
 def example_from(subject: Subject, batch: Any, batch_size: int) -> Example:

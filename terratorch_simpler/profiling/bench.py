@@ -11,7 +11,6 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from rich.progress import Progress
 
-from terratorch_simpler.backbones.families import blocks_of
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.profiling.costs import (
     Example,
@@ -87,7 +86,7 @@ class Bench:
     def flops(self) -> list[int]:
         """FLOPs of inference at every depth."""
         module = self.subject.cut(self.subject.backbone.depth)
-        blocks = blocks_of(self.subject.backbone.module, self.subject.backbone.family)
+        blocks = self.subject.backbone.block_list
         with self._blame():
             return flops_by_depth(inference(module, self.example), blocks)
 

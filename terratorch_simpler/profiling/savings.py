@@ -16,7 +16,7 @@ from terratorch_simpler.profiling.costs import (
     peak_growth,
     time_in_rounds,
 )
-from terratorch_simpler.pruning import prune_module
+from terratorch_simpler.pruning import prune_backbone
 
 RUNS = 7
 
@@ -56,7 +56,7 @@ def measure_savings(backbone: Backbone, kept_blocks: list[int], example: Example
         example: Image, or images by modality, of one tile as the backbone takes them, and its other
             inputs.
     """
-    pruned = prune_module(backbone.module, kept_blocks, family=backbone.family)
+    pruned = prune_backbone(backbone, kept_blocks)
     modules, device = (backbone.module, pruned), torch.device("cpu")
 
     def prepare(index: int) -> Run:

@@ -13,11 +13,10 @@ from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
-from terratorch_simpler.backbones.families import FAMILIES, find_family
-from terratorch_simpler.backbones.families.structure import STRUCTURE
-from terratorch_simpler.backbones.families.timm_vit import TIMM_VIT
+from terratorch_simpler.backbones.build import name_family
+from terratorch_simpler.backbones.families import find_family, is_known
 from terratorch_simpler.profiling.costs import Example
-from terratorch_simpler.pruning import prune_module
+from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.task.config import build_task
 from terratorch_simpler.tiles.checks import check_finite, check_images
 from terratorch_simpler.tiles.sources import Tiles, by_frame
@@ -52,7 +51,7 @@ class Subject:
         The weights are shared, and there is one model of a task: the one given last is in use.
         """
         kept = list(range(depth))
-        return self._around(prune_module(self.backbone.module, kept, family=self.backbone.family))
+        return self._around(prune_backbone(self.backbone, kept))
 
     def _around(self, backbone: nn.Module) -> nn.Module:
         if self.model is None:
@@ -119,13 +118,12 @@ def _of_model(
     arguments: dict[str, Any] | None = None,
 ) -> Subject:
     """The backbone of a task's model, which a temporal wrapper or LoRA can hide."""
-    known = {family.class_path for family in FAMILIES if family is not STRUCTURE}
     layers = dict(model.encoder.named_modules(prefix="encoder"))  # type: ignore[union-attr]
-    place = next((path for path, m in layers.items() if known & {*_class_paths(m)}), "encoder")
+    place = next((path for path, layer in layers.items() if is_known(layer)), "encoder")
     wrapped = any(type(layer).__name__ == "TemporalWrapper" for layer in layers.values())
     module = layers[place]
     backbone = Backbone(
-        module, find_family(module, blocks, name), name, arguments or {}, by_frame=wrapped
+        module, *find_family(module, blocks, name), name, arguments or {}, by_frame=wrapped
     )
     return Subject(backbone.label, backbone, model, place)
 
@@ -145,9 +143,9 @@ def subject_of_config(
     """
     built = build_task(path, blocks)
     name, arguments = built.name, built.backbone_arguments
-    model: nn.Module = built.model
-    if arguments.get("out_indices") and TIMM_VIT.class_path in _class_paths(model.encoder):  # type: ignore[arg-type]
-        # timm left out the blocks after the last of them.
+    model = built.model
+    family = name_family(name)
+    if family and not family.builds_all(arguments) and is_known(model.encoder):
         model.encoder = load_backbone(name, blocks=blocks, **arguments).module
     subject = _of_model(model, blocks, name, arguments)
     return replace(subject, label=f"{path.stem} ({name})"), built.datamodule

@@ -14,7 +14,7 @@ from torch import nn
 from terratorch_simpler.backbones.backbone import Backbone, count_parameters, load_backbone
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.criteria import CRITERIA
-from terratorch_simpler.pruning import prune_module
+from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.results.plan import BackboneRecord, PruningPlan, TilesRecord
 from terratorch_simpler.results.wording import doubts
 from terratorch_simpler.selection.decision import Decision, Evidence, decide
@@ -205,8 +205,7 @@ def _make_plan(
     loop: SelectionLoop,
     seed: int,
 ) -> PruningPlan:
-    pruned = prune_module(backbone.module, decision.kept_blocks, family=backbone.family)
-    assert isinstance(backbone.family.blocks, str)
+    pruned = prune_backbone(backbone, decision.kept_blocks)
     return PruningPlan(
         depth=len(decision.kept_blocks),
         total_depth=backbone.depth,
@@ -227,7 +226,7 @@ def _make_plan(
             name=backbone.label,
             arguments=plain(backbone.arguments),
             family=backbone.family.name,
-            blocks=backbone.family.blocks,
+            blocks=backbone.blocks,
             depth=backbone.depth,
             width=loop.width,
             parameters=backbone.parameters,

@@ -18,7 +18,7 @@ from terratorch_simpler.backbones.backbone import (
     load_backbone,
     wrap_backbone,
 )
-from terratorch_simpler.backbones.build import SOURCE, canonical_name
+from terratorch_simpler.backbones.build import SOURCE, canonical_name, name_family
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.messages import one_line
@@ -126,7 +126,7 @@ def read_task(path: Path, blocks: str | None = None) -> Task:
         ValueError: If the config is wrong, or its backbone cannot be cut.
     """
     built = build_task(path, blocks)
-    if _is_changed(built.arguments):
+    if _is_changed(built):
         backbone = load_backbone(built.name, blocks=blocks, **built.backbone_arguments)
     else:
         encoder = built.model.encoder
@@ -179,14 +179,16 @@ def build_task(path: Path, blocks: str | None = None) -> BuiltTask:
     return BuiltTask(name, arguments, cli.model, cli.datamodule)
 
 
-def _is_changed(model_args: dict[str, Any]) -> bool:
+def _is_changed(built: BuiltTask) -> bool:
     """Whether the task's backbone is not the full one: it is built once more then.
 
-    LoRA adds layers, a temporal wrapper hides it, and timm leaves out the blocks after the last of
-    ``out_indices``.
+    LoRA adds layers, a temporal wrapper hides it, and some builders leave blocks out.
     """
-    return model_args.get("peft_config") is not None or any(
-        model_args.get(key) for key in ("backbone_use_temporal", "backbone_out_indices")
+    family = name_family(built.name)
+    return (
+        built.arguments.get("peft_config") is not None
+        or bool(built.arguments.get("backbone_use_temporal"))
+        or (family is not None and not family.builds_all(built.backbone_arguments))
     )
 
 

@@ -129,7 +129,7 @@ def test_one_odd_band_is_no_reason_to_warn() -> None:
 
 @pytest.fixture(scope="module")
 def prithvi(tiny_prithvi: nn.Module) -> Backbone:
-    return Backbone(tiny_prithvi, find_family(tiny_prithvi), "prithvi_eo_v2_tiny_tl")
+    return Backbone(tiny_prithvi, *find_family(tiny_prithvi), "prithvi_eo_v2_tiny_tl")
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 32, 32), (2, 6, 1, 32, 32)], ids=["image", "frames"])

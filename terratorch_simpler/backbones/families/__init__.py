@@ -1,25 +1,25 @@
 """Backbone families: where each keeps its blocks, patch tokens, outputs and statistics.
 
-A new family is one entry of :data:`FAMILIES`; nothing else changes. Classes are named by their
-path, so that reading the table imports neither TerraTorch nor a backbone.
+A new family is one file with a subclass of :class:`Family`, and its entry in :data:`FAMILIES`.
+Classes of backbones are named by their path, so that reading the table imports neither TerraTorch
+nor a backbone.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from terratorch_simpler.backbones.families.family import Bands, Family, Statistics
-from terratorch_simpler.backbones.families.prithvi import PRITHVI
+from terratorch_simpler.backbones.families.family import Bands, Family, Images, Statistics
+from terratorch_simpler.backbones.families.prithvi import Prithvi
 from terratorch_simpler.backbones.families.structure import (
-    STRUCTURE,
+    Structure,
+    check_named,
     check_structure,
-    named_blocks,
-    without_memory,
 )
-from terratorch_simpler.backbones.families.terramind import TERRAMIND, TERRAMIND_TIM
-from terratorch_simpler.backbones.families.timm_vit import TIMM_VIT
-from terratorch_simpler.backbones.families.wrappers import DINOV3, DOFA, SSL4EO
+from terratorch_simpler.backbones.families.terramind import TerraMind, TerraMindTiM
+from terratorch_simpler.backbones.families.timm_vit import TimmViT
+from terratorch_simpler.backbones.families.wrappers import DinoV3, Dofa, Ssl4eo
+from terratorch_simpler.backbones.pruned import PrunedBackbone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,21 +28,22 @@ __all__ = [
     "FAMILIES",
     "Bands",
     "Family",
+    "Images",
     "Statistics",
-    "blocks_of",
     "family_of_name",
     "find_family",
-    "without_memory",
+    "is_known",
 ]
 
-FAMILIES: tuple[Family, ...] = (
-    PRITHVI,
-    TERRAMIND,
-    TERRAMIND_TIM,
-    TIMM_VIT,
-    DOFA,
-    SSL4EO,
-    DINOV3,
+STRUCTURE = Structure()
+FAMILIES: tuple[Family[Any], ...] = (
+    Prithvi(),
+    TerraMind(),
+    TerraMindTiM(),
+    TimmViT(),
+    Dofa(),
+    Ssl4eo(),
+    DinoV3(),
     STRUCTURE,
 )
 """Every supported family, first match wins."""
@@ -56,15 +57,13 @@ REFUSED = {
         "prune"
     ),
 }
-"""Classes that hold a list of blocks but must not be cut, with the reason."""
+"""Classes that hold a list of blocks but must not be pruned, with the reason."""
 
 
-def _class_paths(module: nn.Module) -> list[str]:
-    return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__]
-
-
-def find_family(module: nn.Module, blocks: str | None = None, label: str | None = None) -> Family:
-    """The family of a backbone, with the dotted name of its list of blocks filled in.
+def find_family(
+    module: nn.Module, blocks: str | None = None, label: str | None = None
+) -> tuple[Family[Any], str]:
+    """The family of a backbone, and the dotted name of its list of blocks.
 
     Args:
         module: A full backbone, as TerraTorch's registry builds it, or any module.
@@ -72,10 +71,8 @@ def find_family(module: nn.Module, blocks: str | None = None, label: str | None 
         label: What to call it in messages, instead of its class.
 
     Raises:
-        ValueError: If its depth cannot be cut, with the reason, or if it has been pruned already.
+        ValueError: If its depth cannot be pruned, with the reason, or if it has been already.
     """
-    from terratorch_simpler.pruning import PrunedBackbone
-
     if isinstance(module, PrunedBackbone):
         raise ValueError(
             f"this {type(module).__name__} is pruned already ({len(module.kept_blocks)} of "
@@ -87,24 +84,27 @@ def find_family(module: nn.Module, blocks: str | None = None, label: str | None 
         for path, reason in REFUSED.items():
             if path in paths:
                 raise ValueError(reason)
-        if blocks is not None and family.blocks != blocks:
-            family = replace(STRUCTURE, blocks=named_blocks(module, blocks))
-            check_structure(module, blocks)
-        if callable(family.blocks):
-            family = replace(family, blocks=family.blocks(module))
+        if blocks is None or blocks == family.path:
+            return family, family.blocks(module)
+        check_named(module, blocks)
+        check_structure(module, blocks)
     except ValueError as error:
         raise ValueError(
             f"the depth of {label or type(module).__name__} cannot be cut: {error}"
         ) from None
-    return family
+    return STRUCTURE, blocks
 
 
-def family_of_name(source: str, name: str) -> Family | None:
+def is_known(module: nn.Module) -> bool:
+    """Whether a module is of a class that a family other than the structural rule knows."""
+    paths = _class_paths(module)
+    return any(family.class_path in paths for family in FAMILIES if family is not STRUCTURE)
+
+
+def family_of_name(source: str, name: str) -> Family[Any] | None:
     """The family that a name of a source of the registry belongs to, as far as names tell."""
     return next((family for family in FAMILIES if family.owns(source, name)), None)
 
 
-def blocks_of(module: nn.Module, family: Family) -> Any:
-    """The list of transformer blocks of a backbone whose family :func:`find_family` found."""
-    assert isinstance(family.blocks, str)
-    return module.get_submodule(family.blocks)
+def _class_paths(module: nn.Module) -> list[str]:
+    return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__]

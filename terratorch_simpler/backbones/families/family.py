@@ -1,32 +1,234 @@
-"""What has to be known of a backbone family to measure and cut it: the columns of the table."""
+"""The base of all backbone families: what has to be known of a backbone to measure and prune it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module, contravariant=True)
+
+Images = Tensor | Mapping[str, Tensor]
+"""A batch of images as a backbone takes it: [B, C, H, W] or [B, C, T, H, W], or by modality."""
 
 Statistics = tuple[list[float], list[float]]
+"""Mean and standard deviation of each band."""
+
 Bands = int | Mapping[str, int] | None
 Arguments = Mapping[str, Any]
 
 
-def own_forward(backbone: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run the ``forward`` of the class that a pruned backbone was made from."""
-    return backbone.full_class.forward(backbone, *args, **kwargs)
+class Family(Generic[Module]):
+    """How to read and prune the backbones of one family.
+
+    A backbone is a module that TerraTorch's registry builds, or that a user gives. A family is a
+    subclass that overrides what differs; it holds no state, and one instance of it stands in
+    :data:`~terratorch_simpler.backbones.families.FAMILIES`.
+
+    Attributes:
+        name: Name shown to users.
+        class_path: Class of the backbones, by its path, so that nothing is imported for it.
+        path: Dotted name of the list of blocks, where it is the same for the whole family.
+        indices: Attribute, of the backbone or of what holds its blocks, that says which blocks'
+            outputs :meth:`features` returns.
+        generates: Whether it draws random numbers when it runs, so that tiles are measured one by
+            one, each with its own seed: the plan must not depend on batches.
+        inputs: Keys of a batch, beside the image, that the backbone takes.
+        per_block: Attributes beside the list of blocks that hold one entry a block.
+        bound: Attributes that the registry binds to the full backbone, and that a pruned one drops.
+        weights: Argument that names a file of weights, or holds it as ``file``.
+        weights_always: Whether the file is read without ``pretrained`` as well.
+        refused_arguments: Arguments with which the backbone cannot be pruned, and why.
+        example_arguments: Arguments without which the builder gives nothing to measure.
+    """
+
+    name: ClassVar[str]
+    class_path: ClassVar[str]
+    path: ClassVar[str | None] = None
+    indices: ClassVar[str | None] = None
+    generates: ClassVar[bool] = False
+    inputs: ClassVar[tuple[str, ...]] = ()
+    per_block: ClassVar[tuple[str, ...]] = ()
+    bound: ClassVar[tuple[str, ...]] = ()
+    weights: ClassVar[str] = "ckpt_path"
+    weights_always: ClassVar[bool] = False
+    refused_arguments: ClassVar[Mapping[str, str]] = {}
+    example_arguments: ClassVar[Arguments] = {}
+
+    # Building by name
+
+    def owns(self, source: str, name: str) -> bool:
+        """Whether a name belongs to the family, as far as it and its source in the registry tell.
+
+        Args:
+            source: Prefix of the source: ``terratorch`` or ``timm``.
+            name: Name of the backbone there.
+        """
+        del source, name
+        return False
+
+    def build(self, builder: Callable[..., nn.Module], arguments: Arguments) -> nn.Module:
+        """Build the full backbone with all its blocks.
+
+        Args:
+            builder: The registry's builder.
+            arguments: What it was asked to be built with.
+        """
+        return builder(**arguments)
+
+    def builds_all(self, arguments: Arguments) -> bool:
+        """Whether the registry itself, given these arguments, builds all blocks."""
+        del arguments
+        return True
+
+    def known_arguments(self) -> set[str] | None:
+        """Names that the builder takes, where it swallows any other; None where it refuses them."""
+        return None
+
+    def read_bands(self, arguments: Arguments) -> Any:
+        """Names of the bands in the builder's arguments."""
+        return arguments.get("bands")
+
+    def write_bands(self, bands: list[str], arguments: Arguments) -> dict[str, Any]:
+        """The builder's arguments for bands, beside the other arguments.
+
+        Raises:
+            ValueError: If the others do not say enough to know which bands are meant.
+        """
+        del arguments
+        return {"bands": bands}
+
+    def statistics(
+        self, name: str, arguments: Arguments, bands: Sequence[str]
+    ) -> Statistics | None:
+        """Statistics of the bands that the weights of a registry name were pre-trained with.
+
+        Returns:
+            Means and standard deviations; None if the family publishes none.
+
+        Raises:
+            ValueError: If it publishes them, but not for these bands.
+        """
+        del name, arguments, bands
+        return None
+
+    # Its layers
+
+    def blocks(self, module: Module) -> str:
+        """Dotted name of the list of blocks.
+
+        Raises:
+            ValueError: If the depth of this backbone cannot be pruned, with the reason.
+        """
+        del module
+        assert self.path is not None
+        return self.path
+
+    def special_tokens(self, module: Module) -> int:
+        """Number of tokens ahead of the patch tokens while a block runs."""
+        del module
+        return 0
+
+    def patch_tokens(self, module: Module, image: Images, count: int) -> Sequence[int]:
+        """Indices of the patch tokens among all tokens of a block.
+
+        Args:
+            module: The backbone.
+            image: What it was given to read.
+            count: Number of tokens.
+        """
+        del image
+        return range(self.special_tokens(module), count)
+
+    def first_only(self, module: Module) -> str | None:
+        """Reason why only the first blocks can be kept; None where any can."""
+        del module
+        return None
+
+    # Its images
+
+    def bands(self, module: Module) -> Bands:
+        """Number of bands that the backbone reads, by modality where there are several."""
+        return first_convolution(module)
+
+    def patch(self, module: Module) -> int | None:
+        """Side of a patch in pixels; None if unknown."""
+        return patch_of_embedding(module)
+
+    def check(self, module: Module, image: Images, inputs: Arguments, arguments: Arguments) -> None:
+        """Refuse images, or other inputs, that the backbone cannot read or would misread.
+
+        Args:
+            module: The backbone.
+            image: A batch of images, or of images by modality.
+            inputs: The other inputs of the batch, by key.
+            arguments: What the backbone was built with.
+
+        Raises:
+            ValueError: With a reason that follows the backbone's name.
+        """
+        del module, image, inputs, arguments
+
+    def example_image(self, module: Module, size: int) -> Images:
+        """An image batch of two as the backbone takes it, its values not set.
+
+        Args:
+            module: The backbone.
+            size: Height and width in pixels.
+        """
+        bands = self.bands(module)
+        if isinstance(bands, Mapping):
+            return {name: torch.empty(2, count, size, size) for name, count in bands.items()}
+        frames = int(getattr(module, "num_frames", 1))
+        shape = (2, bands or 3, frames, size, size) if frames > 1 else (2, bands or 3, size, size)
+        return torch.empty(shape)
+
+    def example_inputs(self, image: Images) -> dict[str, Any]:
+        """Values for :attr:`inputs` that go with a batch of images."""
+        del image
+        return {}
+
+    # Its outputs
+
+    def features(self, module: Module, *args: Any, **kwargs: Any) -> Any:
+        """Run a pruned backbone and give one output for each kept block.
+
+        By default this is ``forward`` of the class that the pruned backbone was made from.
+        """
+        return module.full_class.forward(module, *args, **kwargs)  # type: ignore[union-attr]
+
+    def settings(self, module: Module) -> dict[str, Any]:
+        """Attributes that a pruned backbone gets beside those of the full one."""
+        del module
+        return {}
+
+    def outputs(self, module: Module) -> list[int] | None:
+        """Indices of the blocks whose outputs the full backbone returns; None for all."""
+        del module
+        return None
+
+    def default_outputs(self, depth: int) -> list[int] | None:
+        """What :meth:`outputs` gives for a depth if nothing was asked for; None for all."""
+        del depth
+        return None
+
+    def raw_outputs(self, module: Module) -> bool:
+        """Whether the last output is that of a block as it is, without a final norm."""
+        del module
+        return False
 
 
-def first_convolution(module: Any) -> int | None:
+def first_convolution(module: nn.Module) -> int | None:
     """Bands that a backbone reads: the channels of its first convolution, if it has one."""
-    from torch import nn
-
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d):
             return int(layer.in_channels)
     return None
 
 
-def patch_of_embedding(module: Any) -> int | None:
+def patch_of_embedding(module: nn.Module) -> int | None:
     """Side of a patch in pixels, from the ``patch_embed`` of a backbone or of what it wraps."""
     for layer in module.modules():
         size = getattr(getattr(layer, "patch_embed", None), "patch_size", None)
@@ -35,89 +237,15 @@ def patch_of_embedding(module: Any) -> int | None:
     return None
 
 
-def _no_check(module: Any, image: Any, inputs: Arguments, arguments: Arguments) -> None:
-    del module, image, inputs, arguments
+def check_size(image: Tensor, height: int, width: int) -> None:
+    """Refuse images of another size than a position embedding was made for.
 
-
-def _no_statistics(name: str, arguments: Arguments, bands: Sequence[str]) -> Statistics | None:
-    del name, arguments, bands
-    return None
-
-
-def _bands_argument(bands: list[str], arguments: Arguments) -> dict[str, Any]:
-    del arguments
-    return {"bands": bands}
-
-
-@dataclass(frozen=True)
-class Family:
-    """How to read and cut the backbones of one family.
-
-    A backbone is a module that TerraTorch's registry builds, or that a user gives.
-
-    Attributes:
-        name: Name shown to users.
-        class_path: Class of the backbones.
-        owns: Whether a backbone belongs to the family, as far as its source in the registry and
-            its name there tell.
-        blocks: Dotted name of the list of blocks, or a function that finds it and raises
-            ``ValueError`` with the reason where the depth of this one cannot be cut.
-        features: Runs a pruned backbone and gives one output for each kept block.
-        settings: Attributes that ``features`` needs, read from the full backbone.
-        indices: Attribute, of the backbone or of what holds its blocks, that says which blocks'
-            outputs ``features`` returns.
-        outputs: Indices of the blocks whose outputs the full backbone returns; None for all.
-        default_outputs: What ``outputs`` gives for a depth if nothing was asked for; None for all.
-        special_tokens: Tokens before the patch tokens while a block runs.
-        patch_tokens: Which tokens of a block are patches, where they do not simply follow the
-            special ones: from the backbone, the image and the number of tokens to indices.
-        bands: Bands that the backbone reads, by modality where it takes several; None if unknown.
-        patch: Side of a patch in pixels; None if unknown.
-        check: Refuses images, or other inputs, that the backbone cannot read or would read as what
-            they are not; takes the backbone, both, and the builder's arguments.
-        generates: Whether it draws random numbers when it runs, so that tiles are measured one by
-            one, each with its own seed: the plan must not depend on batches.
-        inputs: Keys of a batch, beside the image, that the backbone takes.
-        per_block: Attributes beside the list of blocks that hold one entry a block.
-        bound: Attributes that the registry binds to the full backbone, and that a cut must drop.
-        first_only: Reason why only the first blocks can be kept; None where any can.
-        raw_outputs: Whether the last output is that of a block as it is, without a final norm.
-        arguments: Names that the registry's builder takes, where it swallows any other silently.
-        weights: Argument that names a file of weights, or holds it as ``file``.
-        weights_always: Whether the file is read without ``pretrained`` as well.
-        read_bands: Names of the bands in the builder's arguments.
-        write_bands: The builder's arguments for bands, given the other arguments.
-        refused_arguments: Arguments that the depth cannot be cut with, and why.
-        example_arguments: Arguments without which the builder gives nothing to look at.
-        statistics: Means and standard deviations that the weights of a registry name were
-            pre-trained with, for the bands given; None if the family publishes none.
+    Raises:
+        ValueError: With a reason that follows the backbone's name.
     """
-
-    name: str
-    class_path: str
-    owns: Callable[[str, str], bool]
-    blocks: str | Callable[[Any], str]
-    features: Callable[..., Any] = own_forward
-    settings: Callable[[Any], dict[str, Any]] = lambda _module: {}
-    indices: str | None = None
-    outputs: Callable[[Any], list[int] | None] = lambda _module: None
-    default_outputs: Callable[[int], list[int] | None] = lambda _depth: None
-    special_tokens: Callable[[Any], int] = lambda _module: 0
-    patch_tokens: Callable[[Any, Any, int], list[int]] | None = None
-    bands: Callable[[Any], Bands] = first_convolution
-    patch: Callable[[Any], int | None] = patch_of_embedding
-    check: Callable[[Any, Any, Arguments, Arguments], None] = _no_check
-    generates: bool = False
-    inputs: tuple[str, ...] = ()
-    per_block: tuple[str, ...] = ()
-    bound: tuple[str, ...] = ()
-    first_only: Callable[[Any], str | None] = lambda _module: None
-    raw_outputs: Callable[[Any], bool] = lambda _module: False
-    arguments: Callable[[], set[str]] | None = None
-    weights: str = "ckpt_path"
-    weights_always: bool = False
-    read_bands: Callable[[Arguments], Any] = lambda arguments: arguments.get("bands")
-    write_bands: Callable[[list[str], Arguments], dict[str, Any]] = _bands_argument
-    refused_arguments: Mapping[str, str] = field(default_factory=dict)
-    example_arguments: Arguments = field(default_factory=dict)
-    statistics: Callable[[str, Arguments, Sequence[str]], Statistics | None] = _no_statistics
+    if tuple(image.shape[-2:]) != (height, width):
+        raise ValueError(
+            f"has a position embedding for {height} x {width} px, the tiles have "
+            f"{image.shape[-2]} x {image.shape[-1]}: change their size, or build it with "
+            f"img_size={image.shape[-1]}"
+        )

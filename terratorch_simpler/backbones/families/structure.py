@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from terratorch_simpler.backbones.families.family import Family, first_convolution
+from terratorch_simpler.backbones.families.family import Arguments, Family, first_convolution
 
 Shape = tuple[int, ...]
 
@@ -61,7 +61,7 @@ def block_lists(module: nn.Module) -> dict[str, list[nn.Module]]:
     return found
 
 
-def _shapes(value: Any) -> Any:
+def _shapes(value: object) -> Any:
     if isinstance(value, Tensor):
         return tuple(value.shape)
     return [_shapes(item) for item in value] if isinstance(value, list | tuple) else None
@@ -101,7 +101,7 @@ def trace(module: nn.Module, blocks: list[nn.Module], image: Shape) -> list[tupl
     return seen
 
 
-def _token_width(block: nn.Module, shape: Any) -> int | None:
+def _token_width(block: nn.Module, shape: object) -> int | None:
     """Features of a token: the last dimension, if the block has weights for it."""
     if not isinstance(shape, tuple) or len(shape) not in (3, 4):
         return None
@@ -167,7 +167,7 @@ def _is_transformer(block: nn.Module) -> bool:
     return 2 in ranks and max(ranks) <= 3
 
 
-def named_blocks(module: nn.Module, path: str) -> str:
+def check_named(module: nn.Module, path: str) -> None:
     """Check the dotted name of a list of blocks that a user gave.
 
     Raises:
@@ -183,13 +183,6 @@ def named_blocks(module: nn.Module, path: str) -> str:
             f"blocks='{path}' is no list of blocks but a {type(layer).__name__}: its lists are "
             f"{', '.join(block_lists(module)) or 'none'}"
         )
-    return path
-
-
-def _blocks(module: nn.Module) -> str:
-    path = find_blocks(module)
-    check_structure(module, path)
-    return path
 
 
 def check_structure(module: nn.Module, path: str) -> None:
@@ -223,7 +216,7 @@ def image_size(module: nn.Module) -> int:
     return next((config["input_size"][-1] for config in configured if "input_size" in config), 224)
 
 
-def _outputs(module: Any) -> list[int] | None:
+def _outputs(module: nn.Module) -> list[int] | None:
     indices = getattr(module, "out_indices", None)
     if isinstance(indices, list | tuple):
         return [int(i) for i in indices]
@@ -231,14 +224,27 @@ def _outputs(module: Any) -> list[int] | None:
     return [-1] if isinstance(channels, list | tuple) and len(channels) == 1 else None
 
 
-STRUCTURE = Family(
-    name="ViT by structure",
-    class_path="torch.nn.modules.module.Module",
-    owns=lambda _source, _name: False,
-    blocks=_blocks,
-    indices="out_indices",
-    outputs=_outputs,
-    special_tokens=lambda module: int(getattr(module, "num_prefix_tokens", 0)),
-    read_bands=lambda arguments: arguments.get("bands", arguments.get("model_bands")),
-)
-"""Any module that no other entry knows."""
+class Structure(Family[nn.Module]):
+    """Any module that no other family knows, by its structure alone."""
+
+    name = "ViT by structure"
+    class_path = "torch.nn.modules.module.Module"
+    indices = "out_indices"
+
+    def read_bands(self, arguments: Arguments) -> Any:
+        """Its ``bands`` or ``model_bands``."""
+        return arguments.get("bands", arguments.get("model_bands"))
+
+    def blocks(self, module: nn.Module) -> str:
+        """The one list of transformer blocks."""
+        path = find_blocks(module)
+        check_structure(module, path)
+        return path
+
+    def special_tokens(self, module: nn.Module) -> int:
+        """Its ``num_prefix_tokens``, as timm calls them, or none."""
+        return int(getattr(module, "num_prefix_tokens", 0))
+
+    def outputs(self, module: nn.Module) -> list[int] | None:
+        """Its ``out_indices``; the last block where it has one output."""
+        return _outputs(module)

@@ -2,111 +2,150 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from terratorch_simpler.backbones.families.family import Arguments, Family, first_convolution
+from torch import Tensor, nn
+
+from terratorch_simpler.backbones.families.family import (
+    Arguments,
+    Family,
+    Images,
+    check_size,
+    first_convolution,
+)
 from terratorch_simpler.backbones.families.structure import check_tokens, image_size
 
-
-def _getter(module: Any) -> Any:
-    """Timm's own wrapper, which holds the settings; TerraTorch's binds its ``forward``."""
-    return module.forward.__self__
+if TYPE_CHECKING:
+    from terratorch.registry.timm_registry import TimmBackboneWrapper
 
 
-def _blocks(module: Any) -> str:
-    info = _getter(module).feature_info.info
-    channels = list(dict.fromkeys(stage["num_chs"] for stage in info))
-    if len(channels) > 1:
-        raise ValueError(
-            f"it is hierarchical or convolutional: its {len(info)} stages are "
-            f"{', '.join(map(str, channels))} channels wide"
-        )
-    path, _, last = info[-1]["module"].rpartition(".")
-    in_order = [stage["module"] for stage in info] == [f"{path}.{i}" for i in range(len(info))]
-    if not in_order or not hasattr(module, "model"):
-        raise ValueError(f"its {len(info)} outputs are not those of one list of blocks")
-    # Some classifiers name their encoder's blocks without the encoder.
-    places = [f"model.{path}", f"model.encoder.{path}"]
-    layers = dict(module.named_modules())
-    path = next(place for place in places if place in layers)
-    if len(module.get_submodule(path)) != len(info):
-        raise ValueError(
-            f"it was built without the blocks after the last of its out_indices ({last}): build it "
-            "with all of them, without out_indices"
-        )
-    size = image_size(module)
-    check_tokens(module, path, (first_convolution(module) or 3, size, size))
-    return path
+class TimmViT(Family["TimmBackboneWrapper"]):
+    """Backbones of the source ``timm``.
 
-
-def _features(module: Any, image: Any) -> Any:
-    return module.model.forward_intermediates(
-        image,
-        norm=module.norm_features,
-        output_fmt=module.output_format,
-        intermediates_only=True,
-    )
-
-
-def _outputs(module: Any) -> list[int]:
-    return [int(i) for i in getattr(module, "out_indices", _getter(module).out_indices)]
-
-
-def choose_outputs(module: Any, indices: Any) -> None:
-    """Remember the ``out_indices`` of a backbone that was built with all its blocks.
-
-    Args:
-        module: The backbone.
-        indices: As timm takes them: the last n blocks, or a list of indices.
+    timm leaves out the blocks after the last of ``out_indices``: the full backbone is built with
+    all of them, and the indices are kept beside it.
     """
-    depth = len(_getter(module).feature_info.info)
-    if isinstance(indices, int):
-        indices = range(depth - indices, depth)
-    module.out_indices = [int(i) for i in indices]
 
-
-def _first_only(module: Any) -> str | None:
-    if getattr(module.model, "rope_mixed", False):
-        return "its rotary position embedding has an entry for each block"
-    return None
-
-
-def _check(module: Any, image: Any, inputs: Arguments, arguments: Arguments) -> None:
-    del inputs, arguments
-    embedding = getattr(module.model, "patch_embed", None)
-    size = getattr(embedding, "img_size", None)
-    fixed = getattr(embedding, "strict_img_size", False)
-    if fixed and size is not None and tuple(image.shape[-2:]) != tuple(size):
-        raise ValueError(
-            f"has a position embedding for {size[0]} x {size[1]} px, the tiles have "
-            f"{image.shape[-2]} x {image.shape[-1]}: change their size, or build it with "
-            f"img_size={image.shape[-1]}"
-        )
-
-
-TIMM_VIT = Family(
-    name="timm ViT",
-    class_path="terratorch.registry.timm_registry.TimmBackboneWrapper",
-    owns=lambda source, _name: source == "timm",
-    blocks=_blocks,
-    features=_features,
-    settings=lambda module: {
-        "norm_features": _getter(module).norm,
-        "output_format": str(_getter(module).output_fmt.value),
-    },
-    outputs=_outputs,
-    # As timm: the last three blocks.
-    default_outputs=lambda depth: list(range(depth))[-3:],
-    special_tokens=lambda module: getattr(module.model, "num_prefix_tokens", 0),
-    check=_check,
-    bound=("forward", "prepare_features_for_image_model"),
-    first_only=_first_only,
-    raw_outputs=lambda module: not _getter(module).norm,
-    weights="pretrained_cfg_overlay",
-    refused_arguments={
+    name = "timm ViT"
+    class_path = "terratorch.registry.timm_registry.TimmBackboneWrapper"
+    bound = ("forward", "prepare_features_for_image_model")
+    weights = "pretrained_cfg_overlay"
+    refused_arguments: ClassVar = {
         "checkpoint_path": "timm loads it into a backbone without its final norm, where it does "
         "not fit: give pretrained_cfg_overlay: {file: FILE}, with pretrained"
-    },
-    read_bands=lambda _arguments: None,
-    write_bands=lambda bands, _arguments: {"in_chans": len(bands)},
-)
+    }
+
+    def owns(self, source: str, name: str) -> bool:
+        """All names of the source."""
+        del name
+        return source == "timm"
+
+    def build(self, builder: Callable[..., Any], arguments: Arguments) -> nn.Module:
+        """Build it with all blocks; ``out_indices`` are as timm takes them."""
+        from timm.models._features import feature_take_indices
+
+        arguments = dict(arguments)
+        chosen = arguments.pop("out_indices", None)
+        module: Any = builder(**arguments)
+        if isinstance(chosen, int):
+            # The last blocks of the full depth.
+            chosen, _ = feature_take_indices(len(_getter(module).feature_info.info), chosen)
+        if chosen is not None:
+            module.out_indices = [int(i) for i in chosen]
+        built: nn.Module = module
+        return built
+
+    def builds_all(self, arguments: Arguments) -> bool:
+        """Where no ``out_indices`` are given."""
+        return not arguments.get("out_indices")
+
+    def read_bands(self, arguments: Arguments) -> Any:
+        """Its arguments say how many bands it reads, and not which."""
+        del arguments
+
+    def write_bands(self, bands: list[str], arguments: Arguments) -> dict[str, Any]:
+        """Their number, as ``in_chans``."""
+        del arguments
+        return {"in_chans": len(bands)}
+
+    def blocks(self, module: TimmBackboneWrapper) -> str:
+        """Where timm's own list of features says that the blocks are."""
+        info = _getter(module).feature_info.info
+        channels = list(dict.fromkeys(stage["num_chs"] for stage in info))
+        if len(channels) > 1:
+            raise ValueError(
+                f"it is hierarchical or convolutional: its {len(info)} stages are "
+                f"{', '.join(map(str, channels))} channels wide"
+            )
+        path, _, last = info[-1]["module"].rpartition(".")
+        in_order = [stage["module"] for stage in info] == [f"{path}.{i}" for i in range(len(info))]
+        if not in_order or not hasattr(module, "model"):
+            raise ValueError(f"its {len(info)} outputs are not those of one list of blocks")
+        # Some classifiers name their encoder's blocks without the encoder.
+        places = [f"model.{path}", f"model.encoder.{path}"]
+        layers = dict(module.named_modules())
+        path = next(place for place in places if place in layers)
+        if len([*module.get_submodule(path).children()]) != len(info):
+            raise ValueError(
+                f"it was built without the blocks after the last of its out_indices ({last}): "
+                "build it with all of them, without out_indices"
+            )
+        size = image_size(module)
+        check_tokens(module, path, (first_convolution(module) or 3, size, size))
+        return path
+
+    def special_tokens(self, module: TimmBackboneWrapper) -> int:
+        """As timm says."""
+        return int(getattr(module.model, "num_prefix_tokens", 0))
+
+    def first_only(self, module: TimmBackboneWrapper) -> str | None:
+        """A mixed rotary embedding belongs to the blocks in their order."""
+        if getattr(module.model, "rope_mixed", False):
+            return "its rotary position embedding has an entry for each block"
+        return None
+
+    def check(
+        self, module: TimmBackboneWrapper, image: Images, inputs: Arguments, arguments: Arguments
+    ) -> None:
+        """Images must have the size of a position embedding that is fixed."""
+        del inputs, arguments
+        assert isinstance(image, Tensor)
+        embedding = getattr(module.model, "patch_embed", None)
+        size = getattr(embedding, "img_size", None)
+        if size is not None and getattr(embedding, "strict_img_size", False):
+            check_size(image, *size)
+
+    def features(self, module: TimmBackboneWrapper, *args: Any, **kwargs: Any) -> Any:
+        """What timm's feature getter runs, which is bound to the full backbone."""
+        model: Any = module.model
+        return model.forward_intermediates(
+            *args,
+            **kwargs,
+            norm=module.norm_features,
+            output_fmt=module.output_format,
+            intermediates_only=True,
+        )
+
+    def settings(self, module: TimmBackboneWrapper) -> dict[str, Any]:
+        """How timm's feature getter was set."""
+        getter = _getter(module)
+        return {"norm_features": getter.norm, "output_format": str(getter.output_fmt.value)}
+
+    def outputs(self, module: TimmBackboneWrapper) -> list[int]:
+        """The ``out_indices`` asked for, or timm's own."""
+        return [int(i) for i in getattr(module, "out_indices", _getter(module).out_indices)]
+
+    def default_outputs(self, depth: int) -> list[int]:
+        """As timm: the last three blocks."""
+        return list(range(depth))[-3:]
+
+    def raw_outputs(self, module: TimmBackboneWrapper) -> bool:
+        """Unless the feature getter puts the final norm on them."""
+        return not _getter(module).norm
+
+
+def _getter(module: nn.Module) -> Any:
+    """Timm's own wrapper, which holds the settings; TerraTorch's binds its ``forward``."""
+    forward: Any = module.forward
+    return forward.__self__

@@ -2,85 +2,139 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from terratorch_simpler.backbones.families.family import Arguments, Family
+from torch import Tensor, nn
 
-
-def _model_bands(bands: list[str], arguments: Arguments) -> dict[str, Any]:
-    del arguments
-    return {"model_bands": bands}
-
-
-def _fixed_size(module: Any, image: Any, size: int) -> None:
-    if tuple(image.shape[-2:]) != (size, size):
-        raise ValueError(
-            f"has a position embedding for {size} x {size} px, the tiles have "
-            f"{image.shape[-2]} x {image.shape[-1]}: change their size, or build it with "
-            f"img_size={image.shape[-1]}"
-        )
-
-
-def _settings(module: Any) -> dict[str, Any]:
-    """Where its weights came from, which only informs: torchvision's entry cannot be unpickled."""
-    del module
-    return {"weights": None}
-
-
-def _dofa_outputs(module: Any) -> list[int]:
-    depth = len(module.dofa_model.blocks)
-    # DOFA gives them in the order of its blocks, each once, and knows no negative index but -1.
-    chosen = {depth - 1 if i == -1 else int(i) for i in module.out_indices}
-    return sorted(i for i in chosen if 0 <= i < depth)
-
-
-DOFA = Family(
-    name="DOFA",
-    class_path="terratorch.models.backbones.dofa_vit.DOFAEncoderWrapper",
-    raw_outputs=lambda _module: True,
-    owns=lambda source, name: source == "terratorch" and name.startswith("dofa_"),
-    blocks="dofa_model.blocks",
-    settings=_settings,
-    indices="out_indices",
-    outputs=_dofa_outputs,
-    default_outputs=lambda depth: [depth - 1],
-    special_tokens=lambda _module: 1,
-    bands=lambda module: len(module.wavelengths),
-    check=lambda module, image, *_: _fixed_size(module, image, module.dofa_model.img_size),
-    weights="ckpt_data",
-    read_bands=lambda arguments: arguments.get("model_bands"),
-    write_bands=_model_bands,
-    example_arguments={"model_bands": ["RED", "GREEN", "BLUE"]},
+from terratorch_simpler.backbones.families.family import (
+    Arguments,
+    Family,
+    Images,
+    Module,
+    check_size,
 )
 
-SSL4EO = Family(
-    name="SSL4EO ViT",
-    class_path="terratorch.models.backbones.torchgeo_vit.ViTEncoderWrapper",
-    raw_outputs=lambda _module: True,
-    owns=lambda source, name: (
-        source == "terratorch" and name.startswith("ssl4eo") and "_vit_" in name
-    ),
-    blocks="vit_model.blocks",
-    settings=_settings,
-    special_tokens=lambda module: int(module.vit_model.num_prefix_tokens),
-    check=lambda module, image, *_: _fixed_size(
-        module, image, module.vit_model.patch_embed.img_size[0]
-    ),
-    weights="ckpt_data",
-    read_bands=lambda arguments: arguments.get("model_bands"),
-    write_bands=_model_bands,
-    example_arguments={"model_bands": ["RED", "GREEN", "BLUE"]},
-)
+if TYPE_CHECKING:
+    from terratorch.models.backbones.dofa_vit import DOFAEncoderWrapper
+    from terratorch.models.backbones.torchgeo_vit import ViTEncoderWrapper
 
-DINOV3 = Family(
-    name="DINOv3",
-    class_path="terratorch.models.backbones.dinov3.dinov3_wrapper.DinoV3Wrapper",
-    owns=lambda source, name: source == "terratorch" and name.startswith("dinov3_vit"),
-    blocks="dinov3.blocks",
-    indices="output_indexes",
-    # One class token, then the storage tokens that DINOv3 calls registers.
-    special_tokens=lambda module: 1 + int(getattr(module.dinov3, "n_storage_tokens", 0)),
-    weights_always=True,
-    read_bands=lambda _arguments: None,
-    write_bands=lambda _bands, _arguments: {},
-)
+
+class TorchgeoWrapper(Family[Module]):
+    """What the wrappers around torchgeo's vision transformers share."""
+
+    weights = "ckpt_data"
+    example_arguments: ClassVar = {"model_bands": ["RED", "GREEN", "BLUE"]}
+
+    def read_bands(self, arguments: Arguments) -> Any:
+        """Its ``model_bands``."""
+        return arguments.get("model_bands")
+
+    def write_bands(self, bands: list[str], arguments: Arguments) -> dict[str, Any]:
+        """As ``model_bands``."""
+        del arguments
+        return {"model_bands": bands}
+
+    def settings(self, module: Module) -> dict[str, Any]:
+        """Without the entry of torchvision that says where its weights came from.
+
+        It only informs, and cannot be unpickled.
+        """
+        del module
+        return {"weights": None}
+
+    def raw_outputs(self, module: Module) -> bool:
+        """No norm stands behind the last block."""
+        del module
+        return True
+
+
+class Dofa(TorchgeoWrapper["DOFAEncoderWrapper"]):
+    """Backbones of ``dofa_*``."""
+
+    name = "DOFA"
+    class_path = "terratorch.models.backbones.dofa_vit.DOFAEncoderWrapper"
+    path = "dofa_model.blocks"
+    indices = "out_indices"
+
+    def owns(self, source: str, name: str) -> bool:
+        """Names that begin with ``dofa_``."""
+        return source == "terratorch" and name.startswith("dofa_")
+
+    def outputs(self, module: DOFAEncoderWrapper) -> list[int]:
+        """In the order of its blocks, each once; DOFA knows no negative index but -1."""
+        depth = len(module.dofa_model.blocks)
+        chosen = {depth - 1 if i == -1 else int(i) for i in module.out_indices}
+        return sorted(i for i in chosen if 0 <= i < depth)
+
+    def default_outputs(self, depth: int) -> list[int]:
+        """The last block's."""
+        return [depth - 1]
+
+    def special_tokens(self, module: DOFAEncoderWrapper) -> int:
+        """One class token."""
+        del module
+        return 1
+
+    def bands(self, module: DOFAEncoderWrapper) -> int:
+        """One for each wavelength."""
+        return len(module.wavelengths)
+
+    def check(
+        self, module: DOFAEncoderWrapper, image: Images, inputs: Arguments, arguments: Arguments
+    ) -> None:
+        """Images must have the size of its position embedding."""
+        del inputs, arguments
+        assert isinstance(image, Tensor)
+        check_size(image, module.dofa_model.img_size, module.dofa_model.img_size)
+
+
+class Ssl4eo(TorchgeoWrapper["ViTEncoderWrapper"]):
+    """Vision transformers of ``ssl4eo*_vit_*``."""
+
+    name = "SSL4EO ViT"
+    class_path = "terratorch.models.backbones.torchgeo_vit.ViTEncoderWrapper"
+    path = "vit_model.blocks"
+
+    def owns(self, source: str, name: str) -> bool:
+        """Names of SSL4EO with ``_vit_`` in them."""
+        return source == "terratorch" and name.startswith("ssl4eo") and "_vit_" in name
+
+    def special_tokens(self, module: ViTEncoderWrapper) -> int:
+        """As timm says."""
+        return int(module.vit_model.num_prefix_tokens)
+
+    def check(
+        self, module: ViTEncoderWrapper, image: Images, inputs: Arguments, arguments: Arguments
+    ) -> None:
+        """Images must have the size of its position embedding."""
+        del inputs, arguments
+        assert isinstance(image, Tensor)
+        size = module.vit_model.patch_embed.img_size[0]
+        check_size(image, size, size)
+
+
+class DinoV3(Family[nn.Module]):
+    """TerraTorch's own ``dinov3_vit*``."""
+
+    name = "DINOv3"
+    class_path = "terratorch.models.backbones.dinov3.dinov3_wrapper.DinoV3Wrapper"
+    path = "dinov3.blocks"
+    indices = "output_indexes"
+    weights_always = True
+
+    def owns(self, source: str, name: str) -> bool:
+        """Names that begin with ``dinov3_vit``."""
+        return source == "terratorch" and name.startswith("dinov3_vit")
+
+    def special_tokens(self, module: nn.Module) -> int:
+        """One class token, then the storage tokens that DINOv3 calls registers."""
+        return 1 + int(getattr(module.get_submodule("dinov3"), "n_storage_tokens", 0))
+
+    def read_bands(self, arguments: Arguments) -> Any:
+        """It reads red, green and blue, and its arguments name no bands."""
+        del arguments
+
+    def write_bands(self, bands: list[str], arguments: Arguments) -> dict[str, Any]:
+        """Nothing: it takes no bands."""
+        del bands, arguments
+        return {}

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 import terratorch_simpler as simpler
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
-from terratorch_simpler.backbones.families import blocks_of
+from terratorch_simpler.backbones.pruned import PrunedBackbone
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.pruning import PrunedBackbone, prune_module
+from terratorch_simpler.pruning import prune_backbone
 
 KEEP = 3
 COUNTED = dict.fromkeys(
@@ -124,11 +124,11 @@ class BackboneTester:
     def by_hand(self, kept: list[int]) -> list[Any]:
         """Outputs of the kept blocks, from the full backbone with the others left out."""
         full = self.full()
-        blocks = blocks_of(full.module, full.family)
+        blocks = full.block_list
         for block in range(len(blocks)):
             if block not in kept:
                 blocks[block] = Skip()
-        every = prune_module(full.module, list(range(self.depth)), "kept", family=full.family)
+        every = prune_backbone(full, list(range(self.depth)), "kept")
         outputs = self.run(every)
         return [outputs[block] for block in kept]
 
@@ -146,15 +146,15 @@ class BackboneTester:
 
     def test_all_blocks_change_nothing(self) -> None:
         full = self.full()
-        whole = prune_module(full.module, list(range(self.depth)), family=full.family)
+        whole = prune_backbone(full, list(range(self.depth)))
         assert equal(self.run(whole), self.run(full.module))
 
     def test_outputs_up_to_the_cut(self) -> None:
         if "outputs_up_to_the_cut" in self.spared:
             pytest.skip(self.spared["outputs_up_to_the_cut"])
         full = self.full()
-        every = prune_module(full.module, list(range(self.depth)), "kept", family=full.family)
-        kept = prune_module(full.module, list(range(KEEP)), "kept", family=full.family)
+        every = prune_backbone(full, list(range(self.depth)), "kept")
+        kept = prune_backbone(full, list(range(KEEP)), "kept")
         outputs = self.run(kept)
         assert len(outputs) == KEEP
         raw = KEEP if self.normed == 0 else KEEP - 1
@@ -165,7 +165,7 @@ class BackboneTester:
             pytest.skip(self.spared["list_that_is_no_prefix"])
         kept = [0, 2, self.depth - 1]
         full = self.full()
-        outputs = self.run(prune_module(full.module, kept, "kept", family=full.family))
+        outputs = self.run(prune_backbone(full, kept, "kept"))
         expected = self.by_hand(kept)
         assert equal(outputs, expected)
 
@@ -194,7 +194,7 @@ class BackboneTester:
 
     def test_parameters(self) -> None:
         full = self.full()
-        removed = blocks_of(full.module, full.family)[KEEP:]
+        removed = full.block_list[KEEP:]
         gone = sum(weight.numel() for block in removed for weight in block.parameters())
         prompts = sum(
             entry.numel()
@@ -261,16 +261,15 @@ class BackboneTester:
         loss = sum(t.float().square().sum() for t in tensors(pruned(self.image(), **self.inputs())))
         assert isinstance(loss, Tensor)
         loss.backward()  # type: ignore[no-untyped-call]
-        family = load_backbone(self.name, **self.arguments).family
-        blocks = blocks_of(pruned, family)
+        blocks: Any = pruned.get_submodule(load_backbone(self.name, **self.arguments).blocks)
         assert len(blocks) == KEEP
         for block in blocks:
             assert any(w.grad is not None and w.grad.any() for w in block.parameters())
 
     def test_memory(self) -> None:
         full = self.full()
-        alive = [weakref.ref(block) for block in blocks_of(full.module, full.family)]
-        pruned = prune_module(full.module, list(range(KEEP)), family=full.family)
+        alive = [weakref.ref(block) for block in full.block_list]
+        pruned = prune_backbone(full, list(range(KEEP)))
         full.release()
         del full
         gc.collect()
@@ -306,7 +305,7 @@ class BackboneTester:
             full.module, batches, pooling="mean", accelerator="cpu", progress=False
         )
         assert plan.total_depth == self.depth
-        assert (plan.backbone.family, plan.backbone.blocks) == (self.family, full.family.blocks)
+        assert (plan.backbone.family, plan.backbone.blocks) == (self.family, full.blocks)
         if not full.family.generates:
             torch.testing.assert_close(
                 torch.from_numpy(plan.similarity).float(), self.similarity(full), atol=1e-4, rtol=0
@@ -320,7 +319,7 @@ class BackboneTester:
     def similarity(self, full: Backbone) -> Tensor:
         """Every pair of layers, from hooks of its own and the public ``linear_cka``."""
         layers: list[list[Tensor]] = [[] for _ in range(self.depth + 1)]
-        blocks = blocks_of(full.module, full.family)
+        blocks = full.block_list
 
         def keep(layer: int, tokens: Tensor) -> None:
             layers[layer].append(self.patches(full, tokens.flatten(1, -2)).mean(1))

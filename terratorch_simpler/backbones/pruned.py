@@ -1,0 +1,85 @@
+"""The class of pruned backbones: a subclass of the full one that keeps TerraTorch's contract."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from terratorch_simpler.backbones.families.family import Family
+from terratorch_simpler.results.plan import PruningPlan
+
+
+class PrunedBackbone(nn.Module):
+    """What a pruned backbone is beside its own class.
+
+    A pruned Prithvi is a ``PrunedPrithviViT``: a ``PrithviViT`` with fewer blocks, the same
+    parameter names and a real ``forward``. A final norm stays where it was.
+
+    Attributes:
+        full_class: Class of the full backbone.
+        kept_blocks: 0-based indices of the kept blocks in the full backbone.
+        full_depth: Blocks of the full backbone.
+        output_blocks: For each output, the position among the kept blocks it comes from.
+        plan: The plan that chose the blocks, or None where a number or list did.
+    """
+
+    full_class: ClassVar[type[nn.Module]]
+    _family: ClassVar[Family[Any]]
+    kept_blocks: list[int]
+    full_depth: int
+    output_blocks: list[int]
+    plan: PruningPlan | None
+
+    @property
+    def out_channels(self) -> list[int]:
+        """Channels of each output."""
+        channels: list[int] = self.__dict__["_out_channels"]
+        return channels
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the kept blocks; outputs are of the number and shape that the full backbone gives.
+
+        A module that returns one output, and not one a block, goes on returning that.
+
+        Raises:
+            ValueError: If it returns another number of outputs than it has blocks.
+        """
+        features = self._family.features(self, *args, **kwargs)
+        if not isinstance(features, list | tuple):
+            return features
+        if len(features) != len(self.kept_blocks):
+            if len(features) == len(self.output_blocks) == 1:
+                return features
+            raise ValueError(
+                f"{type(self).__name__} gives {len(features)} outputs for {len(self.kept_blocks)} "
+                "blocks: which block each comes from cannot be told"
+            )
+        chosen = [features[block] for block in self.output_blocks]
+        return tuple(chosen) if isinstance(features, tuple) else chosen
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Pickle by the class that was pruned: the pruned class is made when it is needed."""
+        return empty_pruned, (self.full_class, type(self._family)), self.__dict__
+
+
+_CLASSES: dict[tuple[type[nn.Module], type[Family[Any]]], type[PrunedBackbone]] = {}
+
+
+def _pruned_class(full: type[nn.Module], family: type[Family[Any]]) -> type[PrunedBackbone]:
+    """The one pruned class of a backbone's class in a family."""
+    if (full, family) not in _CLASSES:
+        namespace = {
+            "__module__": __name__,
+            "__doc__": f"A pruned {full.__name__}.",
+            "full_class": full,
+            "_family": family(),
+        }
+        _CLASSES[full, family] = type(f"Pruned{full.__name__}", (PrunedBackbone, full), namespace)
+    return _CLASSES[full, family]
+
+
+def empty_pruned(full: type[nn.Module], family: type[Family[Any]]) -> PrunedBackbone:
+    """A pruned backbone of this class without modules or attributes, which are still to be set."""
+    pruned = _pruned_class(full, family)
+    return pruned.__new__(pruned)
