@@ -11,13 +11,18 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, best_depth
+from terratorch_simpler.criteria import (
+    BASELINES,
+    CRITERIA,
+    SETTLED,
+    Matrix,
+    best_depth,
+    unknown_criterion,
+)
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.probe import Probe
 
 SCHEMA_VERSION = 1
-SETTLED = 0.95
-"""Share of resamples from which on a depth counts as settled."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -267,11 +272,6 @@ def keep_spec(kept_blocks: list[int]) -> int | list[int]:
     """The shortest ``keep_blocks`` for these blocks: a number for the first ones, else the list."""
     count = len(kept_blocks)
     return count if kept_blocks == list(range(count)) else list(kept_blocks)
-
-
-def unknown_criterion(name: str) -> str:
-    """Message for a criterion that does not exist."""
-    return f"unknown criterion '{name}': one of {', '.join([*CRITERIA, *BASELINES])}"
 
 
 def check_kept_blocks(keep: int | list[int], total: int) -> list[int]:
