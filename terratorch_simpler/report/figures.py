@@ -15,8 +15,8 @@ from terratorch_simpler.results.probe import SHARE
 from terratorch_simpler.results.wording import runs_of
 
 if TYPE_CHECKING:
-    from terratorch_simpler.profiling.profile import Profile
     from terratorch_simpler.results.probe import Probe
+    from terratorch_simpler.results.profile import Profile
 
 KEPT, REMOVED, SHARE_COLOR = "#1b7f5c", "#9aa5b1", "#d9822b"
 

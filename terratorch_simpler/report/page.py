@@ -9,9 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from terratorch_simpler.profiling.savings import Savings
 from terratorch_simpler.report.figures import probe_figure, scores_figure, similarity_figure, to_png
 from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.savings import Savings
 from terratorch_simpler.results.wording import (
     decision_sentence,
     doubts,

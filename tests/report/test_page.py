@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from terratorch_simpler.profiling.savings import Cost, Savings
 from terratorch_simpler.report import render_report, scores_figure, similarity_figure, to_png
 from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.savings import Cost, Savings
 from terratorch_simpler.results.wording import decision_sentence, describe, doubts, savings_rows
 from tests.conftest import MakePlan
 
