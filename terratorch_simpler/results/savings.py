@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -17,10 +23,10 @@ class Cost:
             not measured.
     """
 
-    parameters: int
-    flops: int
-    seconds: float
-    memory: int | None = None
+    parameters: Count
+    flops: Count
+    seconds: Seconds
+    memory: Count | None = None
 
 
 @dataclass(frozen=True)
