@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from terratorch_simpler.backbones import BY_STRUCTURE
 from terratorch_simpler.backbones.families.family import Family, first_convolution
 
 Shape = tuple[int, ...]
@@ -232,7 +233,7 @@ def _outputs(module: Any) -> list[int] | None:
 
 
 STRUCTURE = Family(
-    name="ViT by structure",
+    name=BY_STRUCTURE,
     class_path="torch.nn.modules.module.Module",
     owns=lambda _source, _name: False,
     blocks=_blocks,
