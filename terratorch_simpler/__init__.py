@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from terratorch_simpler import criteria
     from terratorch_simpler.callbacks import SimplerCallback
     from terratorch_simpler.probing.probe import probe
-    from terratorch_simpler.profiling.profile import Profile, profile
+    from terratorch_simpler.profiling.profile import profile
     from terratorch_simpler.pruning import prune
     from terratorch_simpler.results.plan import PruningPlan
     from terratorch_simpler.results.probe import Probe
+    from terratorch_simpler.results.profile import Profile
     from terratorch_simpler.selection.select import select
     from terratorch_simpler.similarity import LayerSimilarity, linear_cka
     from terratorch_simpler.tiles.geotiff import GeoTiffTiles
@@ -44,7 +45,7 @@ _HOMES = {
     "GeoTiffTiles": "tiles.geotiff",
     "LayerSimilarity": "similarity",
     "Probe": "results.probe",
-    "Profile": "profiling.profile",
+    "Profile": "results.profile",
     "PruningPlan": "results.plan",
     "SimplerCallback": "callbacks",
     "linear_cka": "similarity",

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 Scores = dict[int, float]
+SETTLED = 0.95
+"""Share of resamples from which on a depth counts as settled."""
 
 
 def _mean_row_change(block: Matrix) -> Matrix:
@@ -221,6 +223,11 @@ def first(total: int, depth: int) -> list[int]:
 
 BASELINES = ("block_influence", "angular_distance", "uniform", "first")
 """Ways to choose which blocks to keep at a depth that the user names."""
+
+
+def unknown_criterion(name: str) -> str:
+    """Message for a criterion that does not exist."""
+    return f"unknown criterion '{name}': one of {', '.join([*CRITERIA, *BASELINES])}"
 
 
 def baseline_blocks(name: str, cosine: Matrix, angle: Matrix, depth: int) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,7 +67,7 @@ def write_files(files: Mapping[Path, str | bytes], overwrite: bool = False) -> N
     """Write several files, all of them or none.
 
     Everything is written beside its destination first; only when all of it is on disk do the
-    files get their names.
+    files get their names. Where that fails half-way, the files that were replaced are put back.
 
     Args:
         files: Destination and content of each file.
@@ -73,36 +75,65 @@ def write_files(files: Mapping[Path, str | bytes], overwrite: bool = False) -> N
 
     Raises:
         FileExistsError: If a file exists and ``overwrite`` is False.
-        OSError: If writing fails (a full disk, say); nothing is left behind.
+        OSError: If writing fails (a full disk, say); nothing is left behind, or it is said what.
     """
     check_free(list(files), overwrite)
     for path in files:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder is in the way", str(path))
     staged: dict[Path, Path] = {}
+    earlier: dict[Path, Path] = {}
+    replaced: list[Path] = []
     try:
         for path, content in files.items():
             data = content.encode() if isinstance(content, str) else content
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            staged[path] = Path(name)
-            with os.fdopen(handle, "wb") as stream:
+            # Opened as any new file, so that it gets the permissions of one.
+            with _beside(path).open("xb") as stream:
+                staged[path] = Path(stream.name)
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            # mkstemp is private to the user; results get what any new file would.
-            staged[path].chmod(0o666 & ~_umask())
+        # The last file needs no copy: it is replaced at once, or not.
+        for path in list(files)[:-1]:
+            if path.is_symlink() or path.exists():
+                earlier[path] = _beside(path)
+                shutil.copy2(path, earlier[path], follow_symlinks=False)
         for path, temporary in staged.items():
             temporary.replace(path)
-    except OSError as error:
+            replaced.append(path)
+    except BaseException as error:
+        left = _put_back(replaced, earlier)
+        if not isinstance(error, OSError):
+            raise
+        told = "; ".join(left) or "nothing was left behind"
         raise OSError(
-            error.errno, f"could not write ({error.strerror}); nothing was left behind", str(path)
+            error.errno, f"could not write ({error.strerror}); {told}", str(path)
         ) from error
     finally:
-        for temporary in staged.values():
+        for temporary in (*staged.values(), *earlier.values()):
             temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder that nobody else takes."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def _put_back(replaced: list[Path], earlier: dict[Path, Path]) -> list[str]:
+    """Undo what was replaced: a sentence for each file for which that fails.
+
+    Args:
+        replaced: Files that have their new content.
+        earlier: Copies of those that were there before; what could not be put back is taken out.
+    """
+    left = []
+    for path in replaced:
+        try:
+            if path in earlier:
+                earlier[path].replace(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            kept = f", what was there is {earlier.pop(path)}" if path in earlier else ""
+            left.append(f"{path} is new and could not be put back ({error.strerror}){kept}")
+    return left

@@ -19,6 +19,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subcommands(required=True)
     commands.add_subcommand("select", _select(), help="choose a depth from unlabelled tiles")
+    commands.add_subcommand("report", _report(), help="write the report of a plan again")
     commands.add_subcommand("probe", _probe(), help="measure what every depth offers, with labels")
     commands.add_subcommand("profile", _profile(), help="measure what every depth costs")
     commands.add_subcommand("backbones", _backbones(), help="list which backbones can be cut")
@@ -109,6 +110,20 @@ def _probe() -> ArgumentParser:
     add("--seed", type=int, default=0, help="seed of their choice")
     add("--accelerator", type=str, default="auto", help="auto, cpu, gpu or mps")
     add("--output", type=str | None, help="folder for the results (default: NAME_probe)")
+    _add_common(parser)
+    return parser
+
+
+def _report() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Write report.html, similarity.png and scores.png of a plan again, from "
+        "plan.json alone. Beside the plan they replace its earlier report, whose pictures of "
+        "tiles are kept; any other files that are there need --overwrite.",
+        exit_on_error=False,
+    )
+    add = parser.add_argument
+    add("plan", type=str, help="a plan: plan.json")
+    add("--output", type=str | None, help="folder for the results (default: that of the plan)")
     _add_common(parser)
     return parser
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from terratorch_simpler.files import check_free, results_folder, write_files
 
 if TYPE_CHECKING:
-    from terratorch_simpler.profiling.profile import Profile
+    from terratorch_simpler.results.profile import Profile
 
 RESULTS = ("profile.csv", "profile.png")
 

@@ -126,13 +126,13 @@ def _select(
         selection = _with_probe(selection, task, options, console)
     if not first:
         return Results(selection.plan, folder, rewritten)
-    files, savings = _render(selection, backbone, folder, config, rewritten, options.blocks)
+    files, plan = _render(selection, backbone, folder, config, rewritten, options.blocks)
     write_files(files, options.overwrite)
     if not console.quiet:
-        if selection.plan.probe is not None:
-            show_probe(console, selection.plan.probe)
-        show(console, selection.plan, savings_rows(savings), [str(path) for path in files])
-    return Results(selection.plan, folder, rewritten)
+        if plan.probe is not None:
+            show_probe(console, plan.probe)
+        show(console, plan, [str(path) for path in files])
+    return Results(plan, folder, rewritten)
 
 
 def _with_probe(
@@ -209,39 +209,32 @@ def _render(
     config: Path | None,
     rewritten: Path | None,
     blocks: str | None,
-) -> tuple[dict[Path, str | bytes], Any]:
-    """Every file's content, and what was measured for them."""
+) -> tuple[dict[Path, str | bytes], PruningPlan]:
+    """Every file's content, and the plan with what was measured for them."""
     from terratorch_simpler.profiling.savings import measure_savings
-    from terratorch_simpler.report import render_report, scores_figure, similarity_figure, to_png
-    from terratorch_simpler.task.rewrite import config_lines, simpler_config
+    from terratorch_simpler.report import picture, report_files
+    from terratorch_simpler.task.rewrite import simpler_config
 
-    plan = selection.plan
-    savings = measure_savings(backbone, plan.kept_blocks, selection.example)
+    savings = measure_savings(backbone, selection.plan.kept_blocks, selection.example)
+    plan = selection.plan.model_copy(update={"savings": savings})
     plan_path = (folder / "plan.json").as_posix()
-    lines = config_lines(plan.backbone.name, plan.spec, plan_path, blocks)
-    files: dict[Path, str | bytes] = {
-        folder / "plan.json": plan.to_json(),
-        folder / "report.html": render_report(plan, savings, selection.thumbnails.images, lines),
-        folder / "similarity.png": to_png(similarity_figure(plan)),
-        folder / "scores.png": to_png(scores_figure(plan)),
-    }
+    pictures = {name: picture(image) for name, image in selection.thumbnails.images.items()}
+    files: dict[Path, str | bytes] = {folder / "plan.json": plan.to_json()}
+    for name, content in report_files(plan, plan_path, pictures).items():
+        files[folder / name] = content
     if config is not None and rewritten is not None:
         files[rewritten] = simpler_config(config.read_text(), plan.spec, plan_path, blocks)
-    return files, savings
+    return files, plan
 
 
-def show(
-    console: Console,
-    plan: PruningPlan,
-    savings: list[tuple[str, str, str, str]],
-    files: list[str],
-) -> None:
+def show(console: Console, plan: PruningPlan, files: list[str]) -> None:
     """Print the decision, what it saves, what the others would keep, and the files."""
     console.print(f"[bold]{decision_sentence(plan)}[/bold]")
-    table = Table("", "full", "pruned", "ratio", box=None, pad_edge=False)
-    for row in savings:
-        table.add_row(*row)
-    console.print(table)
+    if plan.savings is not None:
+        table = Table("", "full", "pruned", "ratio", box=None, pad_edge=False)
+        for row in savings_rows(plan.savings):
+            table.add_row(*row)
+        console.print(table)
     kept = Table("criterion", "keeps", "blocks", box=None, pad_edge=False)
     kept.add_row(f"{plan.criterion} (decides)", str(plan.depth), describe(plan.kept_blocks))
     for name, count, blocks in others_rows(plan):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from terratorch_simpler.backbones.backbone import Backbone, count_parameters
@@ -17,34 +15,9 @@ from terratorch_simpler.profiling.costs import (
     time_in_rounds,
 )
 from terratorch_simpler.pruning import prune_backbone
+from terratorch_simpler.results.savings import Cost, Savings
 
 RUNS = 7
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of one backbone for one tile.
-
-    Attributes:
-        parameters: Number of parameters.
-        flops: Floating-point operations of a forward pass, as torch's FlopCounterMode counts them.
-        seconds: Time of a forward pass on the CPU, the fastest of 7.
-        memory: Most bytes of tensors at once in a forward pass, weights included; None if it was
-            not measured.
-    """
-
-    parameters: int
-    flops: int
-    seconds: float
-    memory: int | None = None
-
-
-@dataclass(frozen=True)
-class Savings:
-    """Costs of the full and the pruned backbone."""
-
-    full: Cost
-    pruned: Cost
 
 
 def measure_savings(backbone: Backbone, kept_blocks: list[int], example: Example) -> Savings:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from terratorch_simpler.results.plan import PruningPlan
-from terratorch_simpler.results.probe import SHARE
+from terratorch_simpler.results.probe import SHARE, Probe
+from terratorch_simpler.results.profile import Profile
 from terratorch_simpler.results.wording import runs_of
-
-if TYPE_CHECKING:
-    from terratorch_simpler.profiling.profile import Profile
-    from terratorch_simpler.results.probe import Probe
 
 KEPT, REMOVED, SHARE_COLOR = "#1b7f5c", "#9aa5b1", "#d9822b"
 
@@ -127,6 +124,16 @@ def probe_figure(probe: Probe) -> Figure:
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def picture(image: NDArray[np.uint8]) -> bytes:
+    """A uint8 RGB image [H, W, 3] as the bytes of a PNG file."""
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(width / 72, height / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(image)
+    axes.axis("off")
+    return to_png(figure, dpi=72)
 
 
 def to_png(figure: Figure, dpi: int = 150) -> bytes:

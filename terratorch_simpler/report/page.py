@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from terratorch_simpler.profiling.savings import Savings
-from terratorch_simpler.report.figures import probe_figure, scores_figure, similarity_figure, to_png
+from terratorch_simpler.report.figures import probe_figure, to_png
+from terratorch_simpler.report.pictures import uri
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import (
     decision_sentence,
@@ -22,18 +20,20 @@ from terratorch_simpler.results.wording import (
 )
 
 
-def render_report(
+def render_page(
     plan: PruningPlan,
-    savings: Savings | None,
-    thumbnails: dict[str, NDArray[Any]],
+    similarity: bytes,
+    scores: bytes,
+    pictures: Mapping[str, bytes],
     config_lines: str,
 ) -> str:
     """Render a plan as one HTML page that needs nothing from outside.
 
     Args:
         plan: The plan.
-        savings: Measured costs, if they were.
-        thumbnails: Some tiles as uint8 RGB by name.
+        similarity: PNG of the similarity between its layers.
+        scores: PNG of the score of every depth.
+        pictures: PNGs of some tiles by name.
         config_lines: The YAML to paste into a task config.
 
     Returns:
@@ -50,12 +50,12 @@ def render_report(
         plan=plan,
         sentence=decision_sentence(plan),
         doubts=doubts(plan),
-        savings=savings_rows(savings) if savings else [],
+        savings=savings_rows(plan.savings) if plan.savings is not None else [],
         others=others_rows(plan),
-        similarity=_uri(to_png(similarity_figure(plan))),
-        scores=_uri(to_png(scores_figure(plan))),
+        similarity=uri(similarity),
+        scores=uri(scores),
         probe=_probe(plan),
-        thumbnails={name: _uri(to_png(_picture(image), 72)) for name, image in thumbnails.items()},
+        pictures={name: uri(png) for name, png in pictures.items()},
         config_lines=config_lines,
     )
 
@@ -67,21 +67,8 @@ def _probe(plan: PruningPlan) -> dict[str, Any] | None:
         return None
     return {
         "sentence": probe_sentence(probe),
-        "figure": _uri(to_png(probe_figure(probe))),
+        "figure": uri(to_png(probe_figure(probe))),
         "metrics": [probe.metric, "of the full depth", *probe.others],
         "rows": probe_rows(probe),
         "tiles": (probe.train_tiles, probe.val_tiles),
     }
-
-
-def _uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _picture(image: NDArray[Any]) -> Figure:
-    height, width = image.shape[:2]
-    figure = Figure(figsize=(width / 72, height / 72))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(image)
-    axes.axis("off")
-    return figure

@@ -9,15 +9,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, best_depth
+from terratorch_simpler.criteria import (
+    BASELINES,
+    CRITERIA,
+    SETTLED,
+    Matrix,
+    best_depth,
+    unknown_criterion,
+)
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.probe import Probe
+from terratorch_simpler.results.savings import Savings
 
 SCHEMA_VERSION = 1
-SETTLED = 0.95
-"""Share of resamples from which on a depth counts as settled."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -38,7 +52,8 @@ class BackboneRecord(_Record):
         parameters: Parameters of the full backbone.
         kept_parameters: Parameters after pruning.
         pretrained: Whether its weights were pre-trained; None if unknown.
-        fingerprint: SHA-256 that tells the weights of its blocks from others.
+        fingerprint: SHA-256 over the names and shapes of its blocks' weights and sums of their
+            bits: it tells them from others, but is not the SHA-256 of the weights themselves.
     """
 
     name: str
@@ -47,8 +62,8 @@ class BackboneRecord(_Record):
     blocks: str
     depth: int = Field(ge=1)
     width: int = Field(ge=1)
-    parameters: int
-    kept_parameters: int
+    parameters: int = Field(ge=1)
+    kept_parameters: int = Field(ge=1)
     pretrained: bool | None
     fingerprint: str
 
@@ -68,7 +83,7 @@ class TilesRecord(_Record):
 
     source: str
     names: list[str]
-    used: int
+    used: int = Field(ge=1)
     dropped: int
     seed: int
     tiles_per_group: int
@@ -102,6 +117,7 @@ class PruningPlan(_Record):
         tiles: What it was made from.
         versions: Software that made it.
         probe: What each depth offers on labelled tiles, where that was measured as well.
+        savings: What the full and the pruned backbone cost, where that was measured.
     """
 
     schema_version: Literal[1] = 1
@@ -123,6 +139,7 @@ class PruningPlan(_Record):
     tiles: TilesRecord
     versions: dict[str, str]
     probe: Probe | None = None
+    savings: Savings | None = None
     similarity_rows: list[list[float]] = Field(alias="similarity")
 
     @property
@@ -169,6 +186,17 @@ class PruningPlan(_Record):
             raise ValueError(unknown_criterion(self.criterion))
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_measured(
+        self, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        # Versions that know no probe or no savings read a plan without them.
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if value is not None or name not in ("probe", "savings")
+        }
+
     @property
     def settled(self) -> bool | None:
         """Whether the tiles settle the depth: at least 95 % of resamples; None if unknown."""
@@ -189,9 +217,7 @@ class PruningPlan(_Record):
 
     def to_json(self) -> str:
         """The plan as indented JSON, a row of numbers on a line of its own."""
-        # Versions that know no probe read a plan without one.
-        left_out = {"probe"} if self.probe is None else None
-        text = self.model_dump_json(indent=1, by_alias=True, exclude=left_out)
+        text = self.model_dump_json(indent=1, by_alias=True)
         # JSON strings hold no line break, so that this meets lists of numbers only.
         rows = re.sub(
             r"\[\n[-\d.,eE\s]+\]", lambda row: f"[{' '.join(row[0][1:-1].split())}]", text
@@ -267,11 +293,6 @@ def keep_spec(kept_blocks: list[int]) -> int | list[int]:
     """The shortest ``keep_blocks`` for these blocks: a number for the first ones, else the list."""
     count = len(kept_blocks)
     return count if kept_blocks == list(range(count)) else list(kept_blocks)
-
-
-def unknown_criterion(name: str) -> str:
-    """Message for a criterion that does not exist."""
-    return f"unknown criterion '{name}': one of {', '.join([*CRITERIA, *BASELINES])}"
 
 
 def check_kept_blocks(keep: int | list[int], total: int) -> list[int]:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from terratorch_simpler.results.plan import PruningPlan
-from terratorch_simpler.results.probe import SHARE
-
-if TYPE_CHECKING:
-    from terratorch_simpler.profiling.savings import Savings
-    from terratorch_simpler.results.probe import Probe
+from terratorch_simpler.results.probe import SHARE, Probe
+from terratorch_simpler.results.savings import Savings
 
 SAME_SCALE = 4.0
 """Factor up to which outputs count as equally spread."""

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from terratorch_simpler.criteria import CRITERIA
-from terratorch_simpler.results.plan import SETTLED
+from terratorch_simpler.criteria import CRITERIA, SETTLED
 from terratorch_simpler.similarity import normalise_hsic
 
 RESAMPLES = 1000

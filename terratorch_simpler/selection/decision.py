@@ -14,8 +14,8 @@ from terratorch_simpler.criteria import (
     Scores,
     baseline_blocks,
     best_depth,
+    unknown_criterion,
 )
-from terratorch_simpler.results.plan import unknown_criterion
 from terratorch_simpler.selection.certainty import Certainty, assess, cka
 
 

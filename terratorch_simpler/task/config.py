@@ -12,13 +12,14 @@ from typing import Any
 import yaml
 from lightning.pytorch import LightningDataModule
 
+from terratorch_simpler.backbones import SOURCE
 from terratorch_simpler.backbones.backbone import (
     Backbone,
     check_arguments,
     load_backbone,
     wrap_backbone,
 )
-from terratorch_simpler.backbones.build import SOURCE, canonical_name, name_family
+from terratorch_simpler.backbones.build import canonical_name, name_family
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.messages import one_line

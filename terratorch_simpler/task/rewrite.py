@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from terratorch_simpler.backbones.build import SOURCE
+from terratorch_simpler.backbones import SOURCE
 
 CALLBACK = "terratorch_simpler.SimplerCallback"
 

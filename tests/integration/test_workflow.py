@@ -37,6 +37,10 @@ def test_a_user_selects_trains_and_loads_without_plan_or_tiles(
     monkeypatch.chdir(user)
     main(["select", "--config", "task.yaml", "--output", "chosen", "--quiet"])
     plan = PruningPlan.load("chosen/plan.json")
+    written = {path.name: path.read_bytes() for path in Path("chosen").iterdir()}
+    main(["report", "chosen/plan.json", "--quiet"])
+    assert plan.savings is not None
+    assert {path.name: path.read_bytes() for path in Path("chosen").iterdir()} == written
     config = Path("chosen/task_simpler.yaml")
     assert _changed(user / "task.yaml", config) == [
         "+   callbacks:",

@@ -20,9 +20,10 @@ from terratorch_simpler.profiling import costs
 from terratorch_simpler.profiling.batch import example_from, first_batch, random_example
 from terratorch_simpler.profiling.bench import Settings
 from terratorch_simpler.profiling.interpolation import survey
-from terratorch_simpler.profiling.profile import Profile, Row, profile, run_profile
+from terratorch_simpler.profiling.profile import profile, run_profile
 from terratorch_simpler.profiling.subjects import Subject, subject_of, subject_of_config
 from terratorch_simpler.report.figures import profile_figure, to_png
+from terratorch_simpler.results.profile import Profile, Row
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]

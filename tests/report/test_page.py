@@ -1,15 +1,26 @@
 from __future__ import annotations
 
+import base64
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from terratorch_simpler.profiling.savings import Cost, Savings
-from terratorch_simpler.report import render_report, scores_figure, similarity_figure, to_png
+from terratorch_simpler.backbones import BY_STRUCTURE
+from terratorch_simpler.report import (
+    picture,
+    read_pictures,
+    report_files,
+    scores_figure,
+    similarity_figure,
+    to_png,
+)
 from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.savings import Cost, Savings
 from terratorch_simpler.results.wording import decision_sentence, describe, doubts, savings_rows
 from tests.conftest import MakePlan
 
@@ -29,11 +40,12 @@ class _Links(HTMLParser):
 
 @pytest.fixture
 def plan(make_plan: MakePlan) -> PruningPlan:
-    return make_plan()
+    return make_plan(name="x").model_copy(update={"savings": SAVINGS})
 
 
-def _page(plan: PruningPlan, **thumbnails: Any) -> str:
-    return render_report(plan, SAVINGS, thumbnails, "backbone: simpler_x")
+def _page(plan: PruningPlan, **images: Any) -> str:
+    pictures = {name: picture(image) for name, image in images.items()}
+    return report_files(plan, "chosen/plan.json", pictures)["report.html"].decode()
 
 
 def test_the_page_needs_nothing_from_outside(plan: PruningPlan) -> None:
@@ -56,8 +68,69 @@ def test_the_page_holds_the_decision_and_what_it_rests_on(plan: PruningPlan) -> 
 
 
 def test_names_from_files_are_escaped(plan: PruningPlan) -> None:
-    page = render_report(plan, None, {"<b>x</b>": np.zeros((8, 8, 3), np.uint8)}, "")
+    page = _page(plan, **{"<b>x</b>": np.zeros((8, 8, 3), np.uint8)})
     assert "<b>x</b>" not in page
+
+
+def test_without_measured_costs_the_page_tells_the_parameters(plan: PruningPlan) -> None:
+    page = _page(plan.model_copy(update={"savings": None}))
+    assert "Parameters: 5,400,000 to 2,000,000." in page
+    assert "2.00x" not in page
+
+
+def test_each_figure_is_rendered_once(plan: PruningPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files hold the pictures that the page shows."""
+    drawn = []
+    savefig = Figure.savefig
+
+    def counted(self: Figure, *args: Any, **kwargs: Any) -> None:
+        drawn.append(self)
+        savefig(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", counted)
+    files = report_files(plan, "plan.json", {})
+    assert len(drawn) == 2
+    for name in ("similarity.png", "scores.png"):
+        assert base64.b64encode(files[name]) in files["report.html"]
+
+
+def test_the_lines_name_the_blocks_where_no_family_does(plan: PruningPlan) -> None:
+    assert "backbone_blocks" not in _page(plan)
+    record = plan.backbone.model_copy(update={"family": BY_STRUCTURE, "blocks": "encoder.layers"})
+    page = _page(plan.model_copy(update={"backbone": record}))
+    assert "backbone_keep_blocks: 4\n" in page
+    assert "backbone_plan: chosen/plan.json\n      backbone_blocks: encoder.layers\n" in page
+
+
+@pytest.mark.parametrize("names", [(), ("a.tif",), ("<b>'&amp;\"é", "tile 0", "")])
+def test_pictures_are_read_back_from_a_page(
+    plan: PruningPlan, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    pictures = {
+        name: picture(np.full((8, 8, 3), index, np.uint8)) for index, name in enumerate(names)
+    }
+    files = report_files(plan, "plan.json", pictures)
+    (tmp_path / "report.html").write_bytes(files["report.html"])
+    assert read_pictures(tmp_path / "report.html") == pictures
+
+
+@pytest.mark.parametrize(
+    ("page", "pictures"),
+    [
+        ("", None),
+        ("<img src='data:image/png;base64,eA=='>", None),
+        ("<div class='tiles'></div><img src='data:image/png;base64,eA==' alt='x'>", {}),
+        ("<div class='tiles'><img src='https://there/x.png' alt='x'><img></div>", {}),
+        ("<div class='tiles'><img src='data:image/png;base64,?' alt='x'>", {}),
+        ("<div class='tiles'><img src='data:image/png;base64,eA==' alt='x'>", {"x": b"x"}),
+    ],
+)
+def test_only_pictures_inside_the_page_are_read(
+    tmp_path: Path, page: str, pictures: dict[str, bytes] | None
+) -> None:
+    assert read_pictures(tmp_path / "page.html") is None
+    (tmp_path / "page.html").write_text(page)
+    assert read_pictures(tmp_path / "page.html") == pictures
 
 
 def test_figures_are_pictures(plan: PruningPlan) -> None:

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from terratorch_simpler.files import write_files
 from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks, keep_spec
+from terratorch_simpler.results.savings import Cost, Savings
 
 MakePlan = Callable[..., PruningPlan]
 Edit = Callable[[dict[str, Any]], object]
@@ -35,6 +32,14 @@ def test_saving_what_was_loaded_gives_the_same_file(make_plan: MakePlan, tmp_pat
     make_plan().save(first)
     PruningPlan.load(str(first)).save(str(second))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_plan_of_the_first_version_is_written_back_as_it_was() -> None:
+    """Made before plans held savings and before the package's modules moved."""
+    text = (Path(__file__).parent / "data" / "plan_v1.json").read_text()
+    plan = PruningPlan.from_json(text, "plan_v1.json")
+    assert plan.to_json() == text
+    assert (plan.depth, plan.savings, plan.probe) == (10, None, None)
 
 
 def test_file_is_json_with_the_documented_names(make_plan: MakePlan, tmp_path: Path) -> None:
@@ -60,6 +65,36 @@ def test_texts_in_a_plan_are_kept(make_plan: MakePlan, tmp_path: Path, name: str
     plan = make_plan(name=name)
     plan.save(tmp_path / "plan.json")
     assert PruningPlan.load(tmp_path / "plan.json").backbone.name == name
+
+
+def test_a_plan_keeps_what_was_saved(make_plan: MakePlan) -> None:
+    savings = Savings(Cost(3, 10, 0.2, 100), Cost(2, 5, 0.1))
+    plan = make_plan().model_copy(update={"savings": savings})
+    assert PruningPlan.from_json(plan.to_json(), "here") == plan
+    assert json.loads(plan.to_json())["savings"]["pruned"]["memory"] is None
+
+
+def test_versions_that_know_no_savings_read_a_plan_without_them(make_plan: MakePlan) -> None:
+    """As a file, and as a checkpoint keeps it."""
+    plan = make_plan()
+    for keys in (json.loads(plan.to_json()), plan.model_dump(mode="json", by_alias=True)):
+        assert not {"savings", "probe"} & set(keys)
+        assert "depth_interval" in keys
+        assert PruningPlan.model_validate(keys) == plan
+
+
+@pytest.mark.parametrize(
+    ("cost", "value"),
+    [("flops", 0), ("seconds", -1.0), ("seconds", float("nan")), ("parameters", 0), ("memory", 0)],
+)
+def test_costs_that_no_ratio_can_be_taken_of_are_refused(
+    make_plan: MakePlan, cost: str, value: float
+) -> None:
+    savings = Savings(Cost(3, 10, 0.2, 100), Cost(2, 5, 0.1, 50))
+    data = json.loads(make_plan().model_copy(update={"savings": savings}).to_json())
+    data["savings"]["pruned"][cost] = value
+    with pytest.raises(ValueError, match=rf"not a valid plan: savings\.pruned\.{cost}: "):
+        PruningPlan.from_json(json.dumps(data), "here")
 
 
 def test_plan_cannot_be_changed(make_plan: MakePlan) -> None:
@@ -255,76 +290,3 @@ def test_plan_names_the_difference(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_plan().check_backbone(name, depth, fingerprint)
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_files_are_written_as_given(tmp_path: Path) -> None:
-    write_files({tmp_path / "a.txt": "text é\n", tmp_path / "b.bin": b"\x00\xff"})
-    assert (tmp_path / "a.txt").read_bytes() == "text é\n".encode()
-    assert (tmp_path / "b.bin").read_bytes() == b"\x00\xff"
-    assert names_in(tmp_path) == ["a.txt", "b.bin"]
-
-
-def test_files_get_the_permissions_of_any_new_file(tmp_path: Path) -> None:
-    write_files({tmp_path / "a.txt": "text"})
-    (tmp_path / "b.txt").write_text("text")
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", "b.txt")]
-    assert modes[0] == modes[1]
-
-
-def test_one_file_that_exists_keeps_all_from_being_written(tmp_path: Path) -> None:
-    (tmp_path / "b.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"b\.txt already there"):
-        write_files({tmp_path / "a.txt": "new", tmp_path / "b.txt": "new"})
-    assert names_in(tmp_path) == ["b.txt"]
-    assert (tmp_path / "b.txt").read_text() == "mine"
-
-
-@pytest.fixture
-def disk_full_at_second_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
-    def fsync(handle: int) -> None:
-        calls.append(handle)
-        if len(calls) == 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-
-
-@pytest.mark.usefixtures("disk_full_at_second_file")
-def test_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(
-        OSError, match=r"could not write .*space.*nothing was left behind"
-    ) as caught:
-        write_files({tmp_path / "a.txt": "new", tmp_path / "b.txt": "new"})
-    assert caught.value.errno == errno.ENOSPC
-    assert caught.value.filename == str(tmp_path / "b.txt")
-    assert names_in(tmp_path) == []
-
-
-@pytest.mark.usefixtures("disk_full_at_second_file")
-def test_full_disk_leaves_old_files_untouched(tmp_path: Path) -> None:
-    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
-    for path in paths:
-        path.write_text("old")
-    with pytest.raises(OSError, match="nothing was left behind"):
-        write_files(dict.fromkeys(paths, "new"), overwrite=True)
-    assert [path.read_text() for path in paths] == ["old", "old"]
-    assert names_in(tmp_path) == ["a.txt", "b.txt"]
-
-
-def test_folder_in_the_way_of_one_file_leaves_the_others_untouched(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("old")
-    (tmp_path / "b.txt").mkdir()
-    with pytest.raises(OSError, match=r"b\.txt"):
-        write_files({tmp_path / "a.txt": "new", tmp_path / "b.txt": "new"}, overwrite=True)
-    assert (tmp_path / "a.txt").read_text() == "old"
-
-
-def test_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"could not write .*gone.*plan\.json"):
-        write_files({tmp_path / "gone" / "plan.json": "new"})

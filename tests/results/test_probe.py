@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from terratorch_simpler.report import probe_figure, render_report
+from terratorch_simpler.report import probe_figure, report_files
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.wording import probe_rows, probe_sentence
@@ -154,12 +154,12 @@ def make_fields() -> dict[str, Any]:
 def test_the_report_has_a_section_where_there_is_a_probe(
     probed: PruningPlan, make_plan: MakePlan
 ) -> None:
-    page = render_report(probed, None, {}, "")
+    page = report_files(probed, "plan.json", {})["report.html"].decode()
     assert probed.probe is not None
     assert probe_sentence(probed.probe).replace("'", "&#39;") in page
     assert page.count("data:image/png") == 3
     assert "<th>mIoU</th>" in page
-    assert "What labels say" not in render_report(make_plan(), None, {}, "")
+    assert b"What labels say" not in report_files(make_plan(), "plan.json", {})["report.html"]
 
 
 def test_marks_of_the_figure() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from terratorch_simpler.backbones import BY_STRUCTURE
 from terratorch_simpler.backbones.families.family import Arguments, Family, first_convolution
 
 Shape = tuple[int, ...]
@@ -227,7 +228,7 @@ def _outputs(module: nn.Module) -> list[int] | None:
 class Structure(Family[nn.Module]):
     """Any module that no other family knows, by its structure alone."""
 
-    name = "ViT by structure"
+    name = BY_STRUCTURE
     class_path = "torch.nn.modules.module.Module"
     indices = "out_indices"
 
