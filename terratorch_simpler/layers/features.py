@@ -96,8 +96,6 @@ def read_layers(
     progress: bool = False,
 ) -> Tensor:
     """As :func:`layer_features`, for a backbone that is built."""
-    if samples is not None and samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
     samples, seed = samples_and_seed(tiles, samples, seed)
     source = with_statistics(open_source(tiles, samples, seed), backbone)
     features = _Features(LayerSampler(backbone, pooling, tokens, seed), source, samples)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from numbers import Integral
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule
@@ -25,8 +27,9 @@ class TileSource(Protocol):
     gives the same batches in the same order: several processes read them side by side. If it has a
     length, that is the number of batches.
 
-    It can say more of itself: ``source`` (where the tiles come from, for the plan), ``samples`` and
-    ``seed`` (used where a caller names none), ``dropped`` (how many tiles it left out, by reason).
+    It can say more of itself: ``source`` (a text: where the tiles come from, for the plan),
+    ``samples`` and ``seed`` (used where a caller names none), and ``dropped`` (how many tiles it
+    left out in the last iteration, by reason).
 
     Attributes:
         bands: Names of the bands in TerraTorch's words, or None.
@@ -119,8 +122,9 @@ def _open_tiles(tiles: TileSource) -> Source:
     check_statistics(bands, tiles.means, tiles.stds)
     # Lightning leaves out a loop over what has length 0, and with it our checks at the end.
     length = len(tiles) if isinstance(tiles, Sized) else 0
+    label = getattr(tiles, "source", None)
     return Source(
-        getattr(tiles, "source", type(tiles).__name__),
+        str(label) if isinstance(label, str | Path) else type(tiles).__name__,
         {"dataloaders": tiles if length else Stream(tiles)},
         None if tiles.means is None else [float(mean) for mean in tiles.means],
         None if tiles.stds is None else [float(std) for std in tiles.stds],
@@ -136,13 +140,27 @@ def samples_and_seed(tiles: Any, samples: int | None, seed: int | None) -> tuple
         tiles: As :func:`open_source` takes them.
         samples: As asked for; None for what a :class:`TileSource` says, or 512.
         seed: As asked for; None for what a :class:`TileSource` says, or 0.
+
+    Raises:
+        ValueError: If there is to be no tile, or what the source says is no number.
     """
-    own = tiles if isinstance(tiles, TileSource) else None
     if samples is None:
-        samples = getattr(own, "samples", DEFAULT_SAMPLES)
-    if seed is None:
-        seed = getattr(own, "seed", 0)
-    return samples, seed
+        samples = _own_number(tiles, "samples", DEFAULT_SAMPLES)
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    return samples, _own_number(tiles, "seed", 0) if seed is None else seed
+
+
+def _own_number(tiles: object, name: str, default: int) -> int:
+    value = getattr(tiles, name, None) if isinstance(tiles, TileSource) else None
+    if value is None:
+        return default
+    if not isinstance(value, Integral):
+        raise ValueError(
+            f"{type(tiles).__name__}.{name} is {type(value).__name__}, and a source of tiles says "
+            f"there how many tiles or which seed to use: make it a whole number, or rename it"
+        )
+    return int(value)
 
 
 def with_statistics(source: Source, backbone: Backbone) -> Source:

@@ -65,7 +65,9 @@ def test_they_are_those_of_hooks_written_by_hand(
 ) -> None:
     layers = by_hand(tiny_prithvi, tiles)
     expected = layers.mean(dim=2, keepdim=True) if pooling == "mean" else drawn(layers, seed=5)
-    given = features(tiny_prithvi, tiles.split(batch), pooling=pooling, tokens=TOKENS, seed=5)
+    given = features(
+        tiny_prithvi, torch.split(tiles, batch), pooling=pooling, tokens=TOKENS, seed=5
+    )
     assert (given.dtype, given.device.type) == (torch.float32, "cpu")
     assert given.shape == (13, 9, 1 if pooling == "mean" else TOKENS, 192)
     assert not given.is_inference()
@@ -73,9 +75,9 @@ def test_they_are_those_of_hooks_written_by_hand(
 
 
 def test_samples_is_the_most_tiles_to_use(tiny_prithvi: nn.Module, tiles: Tensor) -> None:
-    given = features(tiny_prithvi, tiles.split(4), samples=6)
+    given = features(tiny_prithvi, torch.split(tiles, 4), samples=6)
     assert given.shape[1] == 6
-    assert features(tiny_prithvi, tiles.split(4)).shape[1] == 9
+    assert features(tiny_prithvi, torch.split(tiles, 4)).shape[1] == 9
 
 
 def test_chips_are_normalised_and_give_samples_and_seed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.selection.select import SelectionWarning
 from terratorch_simpler.tiles.sources import TileSource, open_source, with_statistics
-from tests.rasters import BANDS
+from tests.rasters import BANDS, write_tiles
 
 MEANS = [1000.0, 1100.0, 1200.0, 2500.0, 2000.0, 1500.0]
 STDS = [200.0, 210.0, 220.0, 400.0, 350.0, 300.0]
@@ -68,9 +69,10 @@ def source() -> ArrayTiles:
 
 
 def plan_of(module: nn.Module, tiles: Any, **options: Any) -> PruningPlan:
+    given: dict[str, Any] = {"progress": False, "accelerator": "cpu"} | options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectionWarning)
-        return simpler.select(module, tiles, **{"progress": False, "accelerator": "cpu"} | options)
+        return simpler.select(module, tiles, **given)
 
 
 def normalised(source: ArrayTiles) -> Tensor:
@@ -78,10 +80,15 @@ def normalised(source: ArrayTiles) -> Tensor:
     return (torch.cat([batch["image"] for batch in source]) - means) / stds
 
 
-def test_a_class_of_its_own_is_a_source_and_so_are_chips(source: ArrayTiles) -> None:
-    assert isinstance(source, TileSource)
+def test_a_class_of_its_own_is_a_source_and_so_are_chips(
+    source: ArrayTiles, tmp_path: Path
+) -> None:
+    chips = simpler.GeoTiffTiles(write_tiles(tmp_path, 4), BANDS, size=64)
+    sources: list[TileSource] = [source, chips]
+    for known in sources:
+        assert type(known).__mro__[1:] == (object,)
+        assert isinstance(known, TileSource)
     assert not isinstance([normalised(source)], TileSource)
-    assert simpler.GeoTiffTiles.__mro__[1:] == (object,)
 
 
 def test_select_normalises_it_and_says_where_it_came_from(
@@ -102,6 +109,17 @@ def test_select_normalises_it_and_says_where_it_came_from(
 def test_what_a_caller_names_goes_first(tiny_prithvi: nn.Module, source: ArrayTiles) -> None:
     plan = plan_of(tiny_prithvi, source, samples=16, seed=1)
     assert (plan.tiles.used, plan.tiles.seed) == (16, 1)
+
+
+def test_what_is_no_number_and_no_label(tiny_prithvi: nn.Module, source: ArrayTiles) -> None:
+    odd: Any = ArrayTiles(source.array, source=source.array)  # type: ignore[arg-type]
+    assert plan_of(tiny_prithvi, odd, samples=16).tiles.source == "ArrayTiles"
+    odd.samples = ["a", "b"]
+    with pytest.raises(ValueError, match=r"ArrayTiles\.samples is list, .* whole number"):
+        plan_of(tiny_prithvi, odd)
+    odd.samples = 0
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        plan_of(tiny_prithvi, odd)
 
 
 def test_only_bands_and_statistics_are_needed(tiny_prithvi: nn.Module, source: ArrayTiles) -> None:
