@@ -14,9 +14,10 @@ import torch
 from benchmarks.ratios import ratio
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.selection.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.selection.groups import TILES_PER_GROUP
 from terratorch_simpler.selection.select import SelectionWarning, run_selection
 from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.tiles import Pooling
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]

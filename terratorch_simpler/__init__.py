@@ -14,6 +14,7 @@ from terratorch_simpler.registry import register_when_imported
 if TYPE_CHECKING:
     from terratorch_simpler import criteria
     from terratorch_simpler.callbacks import SimplerCallback
+    from terratorch_simpler.layers.features import layer_features
     from terratorch_simpler.probing.probe import probe
     from terratorch_simpler.profiling.profile import profile
     from terratorch_simpler.pruning import prune
@@ -32,6 +33,7 @@ __all__ = (
     "PruningPlan",
     "SimplerCallback",
     "criteria",
+    "layer_features",
     "linear_cka",
     "probe",
     "profile",
@@ -48,6 +50,7 @@ _HOMES = {
     "Profile": "results.profile",
     "PruningPlan": "results.plan",
     "SimplerCallback": "callbacks",
+    "layer_features": "layers.features",
     "linear_cka": "similarity",
     "probe": "probing.probe",
     "profile": "profiling.profile",

@@ -1,16 +1,20 @@
-"""Silence what Lightning says of devices, seeds and workers; progress and errors stay."""
+"""Lightning, as every pass over tiles uses it: its trainer, its ranks, and how quiet it is."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Within it, Lightning reports errors only."""
+    """Silence what Lightning says of devices, seeds and workers; progress and errors stay."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -22,3 +26,60 @@ def quiet_lightning() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def rank() -> int:
+    """Number of this process, as Lightning learns it from the launcher; 0 where it is alone."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    number: int = getattr(rank_zero_only, "rank", 0)
+    return number
+
+
+def run_pass(
+    module: LightningModule,
+    loop: Mapping[str, Any],
+    *,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    precision: str = "32-true",
+    progress: bool = False,
+) -> None:
+    """Run the validation loop of a module once over tiles, in a trainer of its own.
+
+    Args:
+        module: What the batches are given to.
+        loop: What ``Trainer.validate`` takes: ``dataloaders`` or ``datamodule``.
+        accelerator: Lightning's ``accelerator``.
+        devices: Lightning's ``devices``; more than one run under its DDP strategy.
+        num_nodes: Lightning's ``num_nodes``.
+        precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
+            it, else ``32-true``.
+        progress: Show a progress bar.
+    """
+    from lightning.pytorch import Trainer
+
+    chosen: Any = _auto_precision(accelerator) if precision == "auto" else precision
+    with quiet_lightning():
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy="auto" if devices == num_nodes == 1 else "ddp",
+            # Every process reads all tiles and runs those that are its own.
+            use_distributed_sampler=False,
+            precision=chosen,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+        )
+        trainer.validate(module, verbose=False, **loop)
+
+
+def _auto_precision(accelerator: str) -> str:
+    import torch
+
+    cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"

@@ -142,7 +142,7 @@ class Depth:
 
     def resolve(self, full: Backbone) -> PruningPlan | None:
         """The plan that decides, or None where ``keep_blocks`` stands alone."""
-        from terratorch_simpler.ranks import rank
+        from terratorch_simpler.lightning import rank
         from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks
         from terratorch_simpler.selection.select import calibrate
 

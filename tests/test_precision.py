@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 import terratorch_simpler as simpler
 from terratorch_simpler.backbones.backbone import load_backbone
+from terratorch_simpler.layers.sampler import LayerSampler
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.selection.sampling import LayerSampler
 from terratorch_simpler.selection.select import SelectionWarning
 from terratorch_simpler.similarity import LayerAngles, u_centered_grams
 

@@ -22,7 +22,8 @@ from studies.measure.samples import QUIET, read, samples_of
 from studies.records import RESULTS, complete
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.selection.certainty import cka
-from terratorch_simpler.selection.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.selection.groups import TILES_PER_GROUP
+from terratorch_simpler.tiles import Pooling
 
 TABLE = RESULTS / "choices.csv"
 TILES = (32, 64, 128, 256, 512, 1024)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import Tensor
 
-from terratorch_simpler.selection.loop import SelectionLoop, run_loop
-from terratorch_simpler.selection.sampling import LayerSampler
+from terratorch_simpler.layers.features import read_layers
 from terratorch_simpler.selection.select import run_selection
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.config import Task, read_task
-from terratorch_simpler.tiles.sources import open_source
 
 MANY = 10_000
 """Tiles: more than any task here has."""
@@ -34,12 +30,15 @@ def read(config: dict[str, Any]) -> Task:
 
 def samples_of(task: Task, settings: Settings = QUIET) -> Tensor:
     """Samples of every training tile of a task: [tiles, layers, samples of a tile, width]."""
-    source = open_source(task.datamodule, MANY, 0)
-    loop = SelectionLoop(task.backbone, source, settings, 0, MANY)
-    kept = _Keeping(task.backbone, settings.pooling, settings.tokens, 0)
-    loop.sampler = kept
-    run_loop(loop, source, settings)
-    return torch.cat(kept.samples, dim=1).transpose(0, 1)
+    return read_layers(
+        task.backbone,
+        task.datamodule,
+        pooling=settings.pooling,
+        tokens=settings.tokens,
+        samples=MANY,
+        accelerator=settings.accelerator,
+        precision=settings.precision,
+    ).transpose(0, 1)
 
 
 def blocks_of(config: dict[str, Any], criterion: str, depth: int) -> list[int]:
@@ -47,16 +46,3 @@ def blocks_of(config: dict[str, Any], criterion: str, depth: int) -> list[int]:
     task = read(config)
     settings = replace(QUIET, criterion=criterion, depth=depth)
     return run_selection(task.backbone, task.datamodule, settings).plan.kept_blocks
-
-
-class _Keeping(LayerSampler):
-    """A sampler that remembers."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.samples: list[Tensor] = []
-
-    def __call__(self, images: Any, places: Sequence[int], **inputs: Tensor) -> Tensor:
-        samples = super().__call__(images, places, **inputs)
-        self.samples.append(samples.cpu())
-        return samples

@@ -64,7 +64,7 @@ def _measure(options: Namespace, console: Console) -> Profile:
 
     device = find_device(options.accelerator)
     console.print("Loading TerraTorch ...")
-    from terratorch_simpler.profiling.batch import example_from, first_batch, random_example
+    from terratorch_simpler.profiling.batch import first_batch, random_example
     from terratorch_simpler.profiling.bench import Settings
     from terratorch_simpler.profiling.profile import run_profile
     from terratorch_simpler.profiling.subjects import subject_of, subject_of_config
@@ -84,10 +84,9 @@ def _measure(options: Namespace, console: Console) -> Profile:
         example = random_example(subject, options.batch_size, options.size)
     else:
         try:
-            batch = first_batch(datamodule, options.batch_size)
+            example = first_batch(subject, datamodule, options.batch_size)
         except ValueError as error:
             raise ValueError(f"{error}; --size N profiles on random images instead") from error
-        example = example_from(subject, batch, options.batch_size)
     console.print(f"Measuring {subject.label} at up to {subject.backbone.depth} depths ...")
     return run_profile(subject, example, device, settings)
 

@@ -87,7 +87,7 @@ def _select(
     console.print("Loading TerraTorch ...")
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from terratorch_simpler.ranks import rank
+    from terratorch_simpler.lightning import rank
     from terratorch_simpler.selection.select import run_selection
     from terratorch_simpler.selection.settings import Settings
 

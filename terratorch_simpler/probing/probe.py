@@ -12,14 +12,18 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.probing.classes import ClassProbe
+from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Kind, Labels
-from terratorch_simpler.probing.loop import ProbeLoop, run_pass
+from terratorch_simpler.probing.loop import ProbeLoop, run_loop
+from terratorch_simpler.probing.tokens import FeatureReader
 from terratorch_simpler.profiling.costs import find_device
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe, Scores
 from terratorch_simpler.results.wording import describe
-from terratorch_simpler.tiles.geotiff import MIN_TILES, GeoTiffTiles
-from terratorch_simpler.tiles.sources import Source, open_source
+from terratorch_simpler.tiles import MIN_TILES
+from terratorch_simpler.tiles.geotiff import GeoTiffTiles
+from terratorch_simpler.tiles.sources import Source, open_source, with_statistics
 
 
 class ProbeWarning(UserWarning):
@@ -120,17 +124,19 @@ def run_probe(
     """As :func:`probe`, for a backbone that is built."""
     if plan is not None:
         backbone.check_plan(plan)
-    learn, judge = _open(train, val, settings)
-    loop = ProbeLoop(backbone, labels, settings.samples, settings.seed)
-    learned = run_pass(loop, learn, settings.accelerator, settings.progress)
+    learn, judge = (with_statistics(source, backbone) for source in _open(train, val, settings))
+    reader = FeatureReader(backbone, labels.is_dense, settings.seed)
+    head = DenseProbe(labels) if labels.is_dense else ClassProbe(labels)
+    loop = ProbeLoop(reader, labels, learn, head, learning=True, samples=settings.samples)
+    learned = run_loop(loop, settings.accelerator, settings.progress)
     if learned < MIN_TILES:
         raise ValueError(f"{learned} training tiles, at least {MIN_TILES} are needed")
-    loop.head.fit()
-    loop.learning = False
-    judged = run_pass(loop, judge, settings.accelerator, settings.progress)
+    head.fit()
+    loop = ProbeLoop(reader, labels, judge, head, learning=False)
+    judged = run_loop(loop, settings.accelerator, settings.progress)
     if judged == 0:
         raise ValueError("there are no tiles to validate on: give some as val")
-    scores, doubts = loop.head.scores()
+    scores, doubts = head.scores()
     for doubt in doubts:
         warnings.warn(doubt, ProbeWarning, stacklevel=3)
     found = _probe(backbone, labels, scores, learned, judged)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from einops import reduce
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
-from terratorch_simpler.layers import LayerReader
-from terratorch_simpler.tiles.checks import modalities_of
+from terratorch_simpler.layers.reader import LayerReader
+from terratorch_simpler.tiles.batches import modalities_of
 
 
 class FeatureReader(LayerReader):
@@ -46,7 +47,9 @@ class FeatureReader(LayerReader):
             self.grid = self._grid(tokens.shape[1])
         rows, columns = self.grid
         # The tokens of one frame or modality follow those of the one before.
-        return tokens.reshape(len(tokens), -1, rows * columns, tokens.shape[-1]).mean(dim=1)
+        return reduce(
+            tokens, "tiles (images cells) width -> tiles cells width", "mean", cells=rows * columns
+        )
 
     def _grid(self, count: int) -> tuple[int, int]:
         """Rows and columns of tokens, from the size of the images and of a patch.

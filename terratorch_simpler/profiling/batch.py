@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from terratorch_simpler.backbones.families.structure import image_size
-from terratorch_simpler.lightning import quiet_lightning
+from terratorch_simpler.lightning import run_pass
 from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.profiling.subjects import Subject
-from terratorch_simpler.tiles.checks import modalities_of
-from terratorch_simpler.tiles.sources import TaskImages, unpack
+from terratorch_simpler.tiles.batches import Batch, Tiles, modalities_of, unpack
+from terratorch_simpler.tiles.sources import open_source
+from terratorch_simpler.tiles.tile_pass import TilePass
 
 
 def random_example(subject: Subject, batch_size: int, size: int | None = None) -> Example:
@@ -58,44 +59,44 @@ def example_from(subject: Subject, batch: Any, batch_size: int) -> Example:
     Raises:
         ValueError: If there is no image in the batch.
     """
-    tiles = unpack(batch, subject.backbone.family.inputs)
-    images = modalities_of(tiles.image)
-    if not images:
-        raise ValueError("the batch holds no image: give a tensor [B, C, H, W] or a dict of them")
-    chosen = torch.arange(batch_size) % len(next(iter(images.values())))
-    image, inputs = apply_to_collection(
-        (tiles.image, tiles.inputs), Tensor, lambda value: value.cpu()[chosen]
-    )
-    return image, inputs
+    return _resize(unpack(batch, subject.backbone.family.inputs), batch_size)
 
 
-class _Keep(LightningModule):
-    """Keeps the batch that it is given."""
-
-    batch: Any
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        del batch_idx
-        self.batch = batch
-
-
-def first_batch(datamodule: LightningDataModule, batch_size: int) -> Any:
-    """A batch of training images as the task sees them.
+def first_batch(subject: Subject, datamodule: LightningDataModule, batch_size: int) -> Example:
+    """Training images as the task sees them.
 
     Raises:
         ValueError: If the images cannot be read.
     """
-    keep = _Keep()
-    with quiet_lightning():
-        trainer = Trainer(
-            accelerator="cpu",
-            devices=1,
-            limit_val_batches=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
-        images = TaskImages(datamodule, samples=batch_size, seed=0)
-        trainer.validate(keep, datamodule=images, verbose=False)
-    return keep.batch
+    keep = _FirstTiles(subject.backbone, open_source(datamodule, batch_size, 0))
+    run_pass(keep, keep.source.loop, accelerator="cpu")
+    return _resize(keep.tiles, batch_size)
+
+
+class _FirstTiles(TilePass):
+    """Keeps the tiles of the first batch, with all their frames."""
+
+    tiles: Tiles
+
+    def read(self, batch: Batch) -> Tiles:
+        """Take a batch apart, as the model of a task is given it."""
+        return unpack(batch, self.backbone.family.inputs)
+
+    def add(self, tiles: Tiles, places: range) -> None:
+        """Keep the tiles."""
+        del places
+        self.tiles = tiles
+
+    def has_enough(self) -> bool:
+        """One batch is enough."""
+        return True
+
+
+def _resize(tiles: Tiles, batch_size: int) -> Example:
+    if not modalities_of(tiles.image):
+        raise ValueError("the batch holds no image: give a tensor [B, C, H, W] or a dict of them")
+    chosen = torch.arange(batch_size) % len(tiles)
+    image, inputs = apply_to_collection(
+        (tiles.image, tiles.inputs), Tensor, lambda value: value.cpu()[chosen]
+    )
+    return image, inputs

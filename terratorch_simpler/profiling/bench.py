@@ -23,7 +23,7 @@ from terratorch_simpler.profiling.costs import (
     training_step,
 )
 from terratorch_simpler.profiling.subjects import Subject
-from terratorch_simpler.tiles.checks import modalities_of
+from terratorch_simpler.tiles.batches import modalities_of
 
 BATCH_SIZE = 2
 """The smallest batch that every decoder can be trained on: a batch norm of one pixel needs two."""

@@ -18,8 +18,8 @@ from terratorch_simpler.backbones.families import find_family, is_known
 from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.task.config import build_task
+from terratorch_simpler.tiles.batches import Tiles, by_frame
 from terratorch_simpler.tiles.checks import check_finite, check_images
-from terratorch_simpler.tiles.sources import Tiles, by_frame
 
 TASK_MODEL = "terratorch.models.model.Model"
 

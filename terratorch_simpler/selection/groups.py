@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from terratorch_simpler.layers.sampler import check_samples
 from terratorch_simpler.similarity import MIN_SAMPLES
-
-Pooling = Literal["tokens", "mean"]
+from terratorch_simpler.tiles import Pooling
 
 TILES_PER_GROUP: dict[Pooling, int] = {"tokens": 16, "mean": 32}
 """Tiles in a group: enough to mix many of them, and to give the estimator its samples."""
@@ -52,11 +51,7 @@ class GroupStream:
             ValueError: If these tiles have another number of samples than those before.
         """
         before = self._waiting if self._waiting is not None else self._last
-        if before is not None and before.shape[2] != samples.shape[2]:
-            raise ValueError(
-                f"some tiles have {samples.shape[2]} patch tokens, others at least "
-                f"{before.shape[2]}: draw fewer tokens, or make the tiles one size"
-            )
+        check_samples(samples, before)
         waiting = samples if self._waiting is None else torch.cat([self._waiting, samples], dim=1)
         while waiting.shape[1] >= self.size:
             self._last, waiting = waiting[:, : self.size], waiting[:, self.size :]

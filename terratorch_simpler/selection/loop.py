@@ -1,4 +1,4 @@
-"""One pass of a backbone over tiles, in a Lightning loop."""
+"""The pass of a selection: samples of every layer, in groups, to the metrics."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
-from terratorch_simpler.lightning import quiet_lightning
+from terratorch_simpler.layers.sampler import LayerSampler
+from terratorch_simpler.lightning import run_pass
 from terratorch_simpler.selection.certainty import is_look, is_settled
 from terratorch_simpler.selection.decision import Evidence
 from terratorch_simpler.selection.groups import TILES_PER_GROUP, GroupStream
-from terratorch_simpler.selection.sampling import LayerSampler
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.selection.thumbnails import Thumbnails
 from terratorch_simpler.similarity import LayerAngles, LayerSimilarity
-from terratorch_simpler.tiles.checks import InputStatistics, check_images, modalities_of
-from terratorch_simpler.tiles.geotiff import MIN_TILES
-from terratorch_simpler.tiles.sources import Batch, Source, by_frame, unpack
+from terratorch_simpler.tiles import MIN_TILES
+from terratorch_simpler.tiles.batches import Tiles, modalities_of
+from terratorch_simpler.tiles.checks import InputStatistics
+from terratorch_simpler.tiles.sources import Source
+from terratorch_simpler.tiles.tile_pass import TilePass
 
 
-class SelectionLoop(LightningModule):
-    """One pass: normalise, run the blocks, add groups of samples to the metrics.
+class SelectionLoop(TilePass):
+    """One pass: run the blocks, add groups of samples to the metrics.
 
     Every process reads the whole stream and runs the groups that are its own, so that the groups,
     and with them the plan, are those of one process.
@@ -39,15 +40,12 @@ class SelectionLoop(LightningModule):
 
     evidence: Evidence
     groups: GroupStream
-    means: Tensor | None
-    stds: Tensor | None
 
     def __init__(
         self, backbone: Backbone, source: Source, settings: Settings, seed: int, samples: int
     ) -> None:
-        super().__init__()
-        self.backbone, self.module, self.source = backbone, backbone.module, source
-        self.settings, self.seed, self.samples = settings, seed, samples
+        super().__init__(backbone, source, samples)
+        self.settings, self.seed = settings, seed
         self.sampler = LayerSampler(backbone, settings.pooling, settings.tokens, seed)
         self.size = TILES_PER_GROUP[settings.pooling]
         # In a tuple, so that Lightning does not move them: Apple's GPUs have no float64.
@@ -62,9 +60,6 @@ class SelectionLoop(LightningModule):
         self.width = 0
         self.stopped_early = False
         self._checksum = torch.zeros((), dtype=torch.float64)
-        for name, values in (("means", source.means), ("stds", source.stds)):
-            value = None if values is None else torch.tensor(values)[None, :, None, None]
-            self.register_buffer(name, value, persistent=False)
 
     def _is_spread(self) -> bool:
         return self.trainer.world_size > 1
@@ -75,43 +70,15 @@ class SelectionLoop(LightningModule):
         for metric in self.metrics:
             metric.to("cpu" if self.device.type == "mps" else self.device)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add one batch of tiles.
-
-        Raises:
-            StopIteration: After the last tile, which ends Lightning's loop as a loader's end does.
-        """
-        del batch_idx
-        tiles = unpack(batch, self.backbone.family.inputs)
-        if self.backbone.by_frame:
-            tiles = by_frame(tiles)
-        check_images(tiles.image, self.backbone, tiles.inputs)
-        found = len(next(iter(modalities_of(tiles.image).values())))
-        for start, stop in self._pieces(min(found, self.samples - len(self.names))):
-            image, inputs = apply_to_collection(
-                (tiles.image, tiles.inputs),
-                Tensor,
-                lambda value, start=start, stop=stop: value[start:stop].to(self.device),
-            )
-            first = len(self.names)
-            places = range(first, first + stop - start)
-            names = tiles.names or [f"tile {first - start + i}" for i in range(stop)]
-            self._add(image, inputs, places, names[start:stop])
-            if self._may_stop() and len(self.names) < self.samples:
-                self.stopped_early = True
-                raise StopIteration
-        if len(self.names) >= self.samples:
-            raise StopIteration
-
-    def _pieces(self, count: int) -> Iterator[tuple[int, int]]:
-        """Cuts a batch where sampling may stop, so that its size changes nothing."""
-        first = len(self.names)
-        looks = [i for i in range(1, count) if is_look(first + i, self.size)]
+    def parts(self, count: int) -> Iterator[tuple[int, int]]:
+        """Divides a batch where sampling may stop, so that its size changes nothing."""
+        looks = [i for i in range(1, count) if is_look(self.seen + i, self.size)]
         yield from zip([0, *looks], [*looks, count], strict=True)
 
-    def _add(self, image: Any, inputs: dict[str, Tensor], places: range, names: list[str]) -> None:
-        if self.means is not None:
-            image = (image - self.means) / self.stds
+    def add(self, tiles: Tiles, places: range) -> None:
+        """Run the tiles that are this process's own, and keep what the report shows."""
+        names = tiles.names or [f"tile {place}" for place in places]
+        image, inputs = tiles.image, tiles.inputs
         self._look(image, places, names)
         if self.example is None:
             self.example = apply_to_collection((image, inputs), Tensor, lambda one: one[:1].cpu())
@@ -141,17 +108,18 @@ class SelectionLoop(LightningModule):
                 self._checksum += sums @ torch.arange(places.start, places.stop).double().add(1)
         self.thumbnails.update(next(iter(modalities_of(image).values())), names)
 
-    def _may_stop(self) -> bool:
-        """Whether enough tiles were seen; every process says the same."""
+    def has_enough(self) -> bool:
+        """Whether the choice is settled; every process says the same."""
         settings = self.settings
         if settings.depth is not None or not settings.early_stop:
             return False
-        if not is_look(len(self.names), self.size):
+        if not is_look(self.seen, self.size):
             return False
         similarity, _ = self.metrics
         with similarity.sync_context():
             terms = similarity.group_terms().cpu().numpy()
-        return is_settled(terms, settings.criterion, self.seed)
+        self.stopped_early = is_settled(terms, settings.criterion, self.seed)
+        return self.stopped_early
 
     def on_validation_epoch_end(self) -> None:
         """Settle the rest of the tiles and merge what the processes found.
@@ -160,10 +128,10 @@ class SelectionLoop(LightningModule):
             ValueError: If there were fewer than 4 tiles, the backbone gives no finite numbers, or
                 the processes were given different tiles.
         """
-        if len(self.names) < MIN_TILES:
-            raise ValueError(f"{len(self.names)} tiles, at least {MIN_TILES} are needed")
+        if self.seen < MIN_TILES:
+            raise ValueError(f"{self.seen} tiles, at least {MIN_TILES} are needed")
         similarity, angles = self.metrics
-        for number, group in self.groups.finish(len(self.names), self._broadcast):
+        for number, group in self.groups.finish(self.seen, self._broadcast):
             similarity.update(group.unbind(), number)
         self._check_same_tiles()
         self.width = self.trainer.strategy.broadcast(self.width)
@@ -193,20 +161,16 @@ class SelectionLoop(LightningModule):
             )
 
 
-def run_loop(loop: SelectionLoop, source: Source, settings: Settings) -> None:
-    """Run the pass in a Lightning trainer of its own."""
-    with quiet_lightning(), loop.sampler:
-        trainer = Trainer(
+def run_loop(loop: SelectionLoop) -> None:
+    """Run the pass as its settings say."""
+    settings = loop.settings
+    with loop.sampler:
+        run_pass(
+            loop,
+            loop.source.loop,
             accelerator=settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
-            strategy="ddp" if settings.is_spread else "auto",
-            # Every process reads all tiles and runs its own groups.
-            use_distributed_sampler=False,
-            precision=settings.lightning_precision,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=settings.progress,
+            precision=settings.precision,
+            progress=settings.progress,
         )
-        trainer.validate(loop, verbose=False, **source.loop)

@@ -18,14 +18,18 @@ from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.results.plan import BackboneRecord, PruningPlan, TilesRecord
 from terratorch_simpler.results.wording import doubts
 from terratorch_simpler.selection.decision import Decision, Evidence, decide
-from terratorch_simpler.selection.groups import TILES_PER_GROUP, Pooling
+from terratorch_simpler.selection.groups import TILES_PER_GROUP
 from terratorch_simpler.selection.loop import SelectionLoop, run_loop
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.selection.thumbnails import Thumbnails
+from terratorch_simpler.tiles import Pooling
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
-from terratorch_simpler.tiles.sources import Source, open_source
-
-DEFAULT_SAMPLES = 512
+from terratorch_simpler.tiles.sources import (
+    Source,
+    open_source,
+    samples_and_seed,
+    with_statistics,
+)
 
 
 class SelectionWarning(UserWarning):
@@ -125,14 +129,12 @@ def select(
 
 def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selection:
     """As :func:`select`, for a backbone that is built, with what the report needs."""
-    chips = tiles if isinstance(tiles, GeoTiffTiles) else None
-    seed = settings.seed if settings.seed is not None else (chips.seed if chips else 0)
-    samples = settings.samples or (chips.samples if chips else DEFAULT_SAMPLES)
+    samples, seed = samples_and_seed(tiles, settings.samples, settings.seed)
     source = with_statistics(open_source(tiles, samples, seed), backbone)
     if settings.criterion in CRITERIA:
         CRITERIA[settings.criterion].check_depth(backbone.depth)
     loop = SelectionLoop(backbone, source, settings, seed, samples)
-    run_loop(loop, source, settings)
+    run_loop(loop)
     decision = decide(loop.evidence, settings.criterion, settings.depth, seed)
     plan = _make_plan(backbone, source, settings, decision, loop, seed)
     warned = [statistics.warning() for statistics in loop.statistics.values()]
@@ -173,28 +175,6 @@ def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
         raise ValueError("calibration needs bands: name them there or as backbone_bands")
     settings = {key: value for key, value in calibration.items() if key not in for_tiles}
     return run_selection(backbone, GeoTiffTiles(**arguments), Settings(**settings)).plan
-
-
-def with_statistics(source: Source, backbone: Backbone) -> Source:
-    """Give chips that are not normalised yet the statistics of the pre-trained weights.
-
-    Raises:
-        ValueError: If the backbone publishes none.
-    """
-    from dataclasses import replace
-
-    if source.chips is None or (source.means is not None and source.stds is not None):
-        return source
-    if source.means is not None or source.stds is not None:
-        raise ValueError("give means and stds together, or neither")
-    assert source.bands is not None
-    statistics = backbone.statistics(source.bands)
-    if statistics is None:
-        raise ValueError(
-            f"{backbone.label} publishes no statistics to normalise with: give means and stds, one "
-            "value a band"
-        )
-    return replace(source, means=statistics[0], stds=statistics[1])
 
 
 def _make_plan(
@@ -238,7 +218,7 @@ def _make_plan(
             source=source.label,
             names=loop.names,
             used=len(loop.names),
-            dropped=sum(source.chips.dropped.values()) if source.chips else 0,
+            dropped=source.dropped,
             seed=seed,
             tiles_per_group=TILES_PER_GROUP[settings.pooling],
             stopped_early=loop.stopped_early,

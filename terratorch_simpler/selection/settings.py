@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from terratorch_simpler.selection.decision import check_criterion
-from terratorch_simpler.selection.groups import TILES_PER_GROUP, Pooling
-from terratorch_simpler.tiles.geotiff import MIN_TILES
+from terratorch_simpler.selection.groups import TILES_PER_GROUP
+from terratorch_simpler.tiles import MIN_TILES, Pooling
 
 
 @dataclass(frozen=True)
@@ -56,16 +53,3 @@ class Settings:
         for what, value in (("devices", self.devices), ("num_nodes", self.num_nodes)):
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{what} must be at least 1, got {value}")
-
-    @property
-    def is_spread(self) -> bool:
-        """Whether more than one process may run."""
-        return self.devices != 1 or self.num_nodes != 1
-
-    @property
-    def lightning_precision(self) -> Any:
-        """What Lightning takes as ``precision``."""
-        if self.precision != "auto":
-            return self.precision
-        cuda = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"

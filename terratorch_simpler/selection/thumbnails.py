@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,6 +49,7 @@ class Thumbnails:
 
 def _stretch(small: Tensor) -> NDArray[np.uint8]:
     picture = small.permute(1, 2, 0).numpy()
-    low, high = np.percentile(picture, [2, 98], axis=(0, 1))
-    stretched: Any = np.clip((picture - low) / np.maximum(high - low, 1e-6), 0, 1)
-    return np.asarray(stretched * 255, dtype=np.uint8)
+    # Here, since torchgeo takes seconds to import; reading tiles has done so.
+    from torchgeo.datasets.utils import percentile_normalization
+
+    return np.asarray(percentile_normalization(picture, axis=(0, 1)) * 255, dtype=np.uint8)

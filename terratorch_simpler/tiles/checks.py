@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.backbones.families import Bands
+from terratorch_simpler.tiles.batches import modalities_of
 
 FAR_MEAN = 4.0
 NARROW, WIDE = 0.005, 10.0
@@ -92,13 +93,28 @@ class InputStatistics:
         return f"{span} do not fit the means {means}; give means and stds"
 
 
-def modalities_of(image: Any) -> dict[str, Tensor]:
-    """The image tensors of a batch by modality; one without a name is the only one.
+def check_statistics(
+    bands: Sequence[str] | None, means: Sequence[float] | None, stds: Sequence[float] | None
+) -> None:
+    """Refuse statistics that cannot normalise tiles.
 
-    Modalities that are no images, such as coordinates or captions, are left out.
+    Args:
+        bands: Bands of the tiles, if they are known.
+        means: Mean of each band, or None.
+        stds: Standard deviation of each band, or None.
+
+    Raises:
+        ValueError: If they are not one a band, not finite, or a deviation is not above 0.
     """
-    images = image.items() if isinstance(image, Mapping) else [("", image)]
-    return {name: value for name, value in images if isinstance(value, Tensor) and value.ndim >= 4}
+    for what, values in (("means", means), ("stds", stds)):
+        if values is not None and bands is not None and len(values) != len(bands):
+            raise ValueError(
+                f"{what} has {len(values)} values for {len(bands)} bands: give one a band"
+            )
+        if values is not None and not np.isfinite(values).all():
+            raise ValueError(f"{what} must be finite numbers, got {list(values)}")
+    if stds is not None and min(stds) <= 0:
+        raise ValueError(f"stds must be above 0, got {min(stds)}")
 
 
 def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | None = None) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from terratorch_simpler.bands import check_bands
+from terratorch_simpler.tiles import DEFAULT_SAMPLES, MIN_TILES
+from terratorch_simpler.tiles.checks import check_statistics
 from terratorch_simpler.tiles.chips import TOO_SMALL, Candidate, ChipRead, ChipReader, later_rounds
 from terratorch_simpler.tiles.find import find_rasters, group_scenes, only_gdal
 from terratorch_simpler.tiles.scenes import Image, Scene
-
-MIN_TILES = 4
 
 
 class TileBatch(TypedDict):
@@ -69,7 +69,7 @@ class GeoTiffTiles:
         bands: Sequence[str],
         dataset_bands: Sequence[str] | None = None,
         size: int = 224,
-        samples: int = 512,
+        samples: int = DEFAULT_SAMPLES,
         seed: int = 0,
         *,
         means: Sequence[float] | None = None,
@@ -92,15 +92,7 @@ class GeoTiffTiles:
                 raise ValueError(f"{what} must be at least {least}, got {value}")
         if not 0 <= min_valid <= 1:
             raise ValueError(f"min_valid must be from 0 to 1, got {min_valid}")
-        for what, values in (("means", means), ("stds", stds)):
-            if values is not None and len(values) != len(self.bands):
-                raise ValueError(
-                    f"{what} has {len(values)} values for {len(self.bands)} bands: give one a band"
-                )
-            if values is not None and not np.isfinite(values).all():
-                raise ValueError(f"{what} must be finite numbers, got {list(values)}")
-        if stds is not None and min(stds) <= 0:
-            raise ValueError(f"stds must be above 0, got {min(stds)}")
+        check_statistics(self.bands, means, stds)
         self.source = str(tiles) if isinstance(tiles, str | Path) else "a list of files"
         self.size, self.samples, self.seed = size, samples, seed
         self.means, self.stds, self.min_valid = means, stds, min_valid

@@ -18,7 +18,7 @@ from terratorch_simpler.probing.labels import Labels
 from terratorch_simpler.probing.probe import ProbeSettings, ProbeWarning, run_probe
 from terratorch_simpler.probing.tokens import FeatureReader
 from tests.conftest import TINY, MakePlan
-from tests.selection.test_sampling import layers_of
+from tests.layers.test_sampler import layers_of
 
 Batches = list[dict[str, Any]]
 ROWS, COLUMNS, PATCH = 2, 3, 16

@@ -301,7 +301,7 @@ def test_the_model_of_a_config(sample: Path) -> None:
 
     subject, datamodule = subject_of_config(sample)
     assert datamodule is not None
-    image, inputs = example_from(subject, first_batch(datamodule, 3), 3)
+    image, inputs = first_batch(subject, datamodule, 3)
     assert (image.shape, inputs) == ((3, 6, 128, 128), {})
     # Normalised, as the task sees it.
     assert image.abs().mean() < 10

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import load_backbone
-from terratorch_simpler.selection.groups import TILES_PER_GROUP, GroupStream, Pooling
-from terratorch_simpler.selection.sampling import LayerSampler
+from terratorch_simpler.layers.sampler import LayerSampler
+from terratorch_simpler.selection.groups import TILES_PER_GROUP, GroupStream
+from terratorch_simpler.tiles import Pooling
 
 
 def alone(samples: Tensor | None, _source: int) -> Tensor | None:

@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from terratorch_simpler.lightning import quiet_lightning
+from terratorch_simpler.tiles.batches import unpack
+from terratorch_simpler.tiles.datamodule import TaskImages
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
-from terratorch_simpler.tiles.sources import Source, TaskImages, open_source, unpack
+from terratorch_simpler.tiles.sources import Source, open_source
 from tests.rasters import BANDS, write_tiles
 
 SAMPLES = Path(str(files("terratorch_simpler"))) / "samples"
@@ -140,7 +142,7 @@ def test_a_last_batch_is_not_lost(make_datamodule: MakeDataModule) -> None:
 def test_the_bands_of_a_datamodule_are_known(make_datamodule: MakeDataModule) -> None:
     source = open_source(make_datamodule(), samples=4, seed=0)
     assert source.bands == BANDS
-    assert (source.means, source.stds, source.chips) == (None, None, None)
+    assert (source.means, source.stds, source.tiles) == (None, None, None)
     assert source.label == "training images of GenericNonGeoSegmentationDataModule"
 
 
@@ -268,7 +270,7 @@ def pairs() -> Iterable[tuple[Tensor, Tensor]]:
 )
 def test_anything_that_gives_batches(tiles: Any) -> None:
     source = open_source(tiles, samples=100, seed=0)
-    assert (source.means, source.bands, source.chips) == (None, None, None)
+    assert (source.means, source.bands, source.tiles) == (None, None, None)
     batches = [unpack(batch, ()) for batch in validate(**source.loop)]
     assert [len(batch.image) for batch in batches] == [2, 2, 2]
     torch.testing.assert_close(torch.cat([batch.image for batch in batches]), IMAGES)

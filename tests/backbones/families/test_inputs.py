@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.selection.select import select
-from terratorch_simpler.tiles.checks import check_images, modalities_of
+from terratorch_simpler.tiles.batches import modalities_of
+from terratorch_simpler.tiles.checks import check_images
 
 Build = Callable[..., Any]
 

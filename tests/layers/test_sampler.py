@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import load_backbone
+from terratorch_simpler.layers.sampler import LayerSampler
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.selection.groups import TILES_PER_GROUP, Pooling
-from terratorch_simpler.selection.sampling import LayerSampler
+from terratorch_simpler.selection.groups import TILES_PER_GROUP
+from terratorch_simpler.tiles import Pooling
 
 TOKENS = 3
 

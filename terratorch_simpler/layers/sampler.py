@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
-from terratorch_simpler.layers import Index, LayerReader
-from terratorch_simpler.selection.groups import Pooling
+from terratorch_simpler.layers.reader import Index, LayerReader
+from terratorch_simpler.tiles import Pooling
 
 
 class LayerSampler(LayerReader):
@@ -23,10 +25,17 @@ class LayerSampler(LayerReader):
         pooling: ``tokens`` or ``mean``.
         tokens: Patch tokens drawn of each tile, or all if there are fewer.
         seed: Seed of the draw.
+
+    Raises:
+        ValueError: If there is no such pooling, or no token is to be drawn.
     """
 
     def __init__(self, backbone: Backbone, pooling: Pooling, tokens: int, seed: int) -> None:
         super().__init__(backbone, seed)
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"pooling must be tokens or mean, got {pooling!r}")
+        if tokens < 1:
+            raise ValueError(f"tokens must be at least 1, got {tokens}")
         self.pooling, self.tokens = pooling, tokens
 
     def _pick(self, tokens: Tensor) -> Index:
@@ -48,3 +57,20 @@ class LayerSampler(LayerReader):
         if self.pooling == "mean":
             return tokens.mean(dim=1, keepdim=True, dtype=torch.float32)
         return tokens.float()
+
+
+def check_samples(samples: Tensor, before: Tensor | None) -> None:
+    """Refuse tiles that do not give as many samples as those before.
+
+    Args:
+        samples: [layers, tiles, samples of a tile, width].
+        before: Those of tiles before, if there were any.
+
+    Raises:
+        ValueError: With both numbers.
+    """
+    if before is not None and before.shape[2] != samples.shape[2]:
+        raise ValueError(
+            f"some tiles have {samples.shape[2]} patch tokens, others at least "
+            f"{before.shape[2]}: draw fewer tokens, or make the tiles one size"
+        )

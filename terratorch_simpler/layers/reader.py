@@ -18,7 +18,7 @@ from torch import Tensor
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.tiles.checks import modalities_of
+from terratorch_simpler.tiles.batches import modalities_of
 
 Index = tuple[Any, ...]
 
