@@ -63,11 +63,13 @@ def _epoch_over_select() -> dict[str, float]:
 
     from terratorch_simpler.cli.demo import task_config
     from terratorch_simpler.lightning import quiet_lightning
-    from terratorch_simpler.task.config import build_task, read_task
+    from terratorch_simpler.task.build import build_task, read_task
+    from terratorch_simpler.task.config import TaskConfig
 
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "task.yaml"
-        config.write_text(task_config())
+        file = Path(folder) / "task.yaml"
+        file.write_text(task_config())
+        config = TaskConfig.read(file)
         task = read_task(config)
         built = build_task(config)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from terratorch_simpler.results.profile import Profile
     from terratorch_simpler.selection.select import select
     from terratorch_simpler.similarity import LayerSimilarity, linear_cka
+    from terratorch_simpler.task.select import select_task
     from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 
 __all__ = (
@@ -39,6 +40,7 @@ __all__ = (
     "profile",
     "prune",
     "select",
+    "select_task",
 )
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ _HOMES = {
     "profile": "profiling.profile",
     "prune": "pruning",
     "select": "selection.select",
+    "select_task": "task.select",
 }
 
 

@@ -230,6 +230,23 @@ def unknown_criterion(name: str) -> str:
     return f"unknown criterion '{name}': one of {', '.join([*CRITERIA, *BASELINES])}"
 
 
+def check_criterion(criterion: str, depth: int | None) -> None:
+    """Refuse a criterion that does not exist or does not go with a named depth.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    if criterion in CRITERIA and depth is not None:
+        raise ValueError(
+            f"criterion '{criterion}' chooses the depth itself: leave depth out, or choose one of "
+            f"{', '.join(BASELINES)}"
+        )
+    if criterion in BASELINES and depth is None:
+        raise ValueError(f"criterion '{criterion}' needs a depth: say how many blocks to keep")
+    if criterion not in CRITERIA and criterion not in BASELINES:
+        raise ValueError(unknown_criterion(criterion))
+
+
 def baseline_blocks(name: str, cosine: Matrix, angle: Matrix, depth: int) -> list[int]:
     """Blocks that a baseline of :data:`BASELINES` keeps at a named depth.
 

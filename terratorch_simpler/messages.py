@@ -1,6 +1,17 @@
-"""Messages of other libraries, fit for one line of ours."""
+"""What a user is told: how it goes, and the errors of other libraries in one line of ours."""
 
 from __future__ import annotations
+
+
+class Reporter:
+    """Speaks to whoever calls: nothing is said, and options are named as in Python."""
+
+    def say(self, line: str) -> None:
+        """Tell how it goes."""
+
+    def option(self, name: str, value: object = None) -> str:
+        """How an option is written, with its value if one is given."""
+        return name if value is None else f"{name}={value!r}"
 
 
 def one_line(error: BaseException, most: int = 500) -> str:

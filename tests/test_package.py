@@ -17,6 +17,10 @@ HEAVY = {"torch", "terratorch", "torchgeo", "lightning", "matplotlib", "rasterio
         "import terratorch_simpler",
         "from terratorch_simpler.cli.parser import build_parser; build_parser()",
         "from terratorch_simpler.results.plan import PruningPlan",
+        "from terratorch_simpler.selection.settings import Settings; Settings()",
+        "from terratorch_simpler.task.config import TaskConfig",
+        "from terratorch_simpler import select_task",
+        "import terratorch_simpler.cli.select, terratorch_simpler.cli.demo",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_used(code: str) -> None:

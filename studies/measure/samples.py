@@ -13,7 +13,8 @@ from torch import Tensor
 from terratorch_simpler.layers.features import read_layers
 from terratorch_simpler.selection.select import run_selection
 from terratorch_simpler.selection.settings import Settings
-from terratorch_simpler.task.config import Task, read_task
+from terratorch_simpler.task.build import Task, read_task
+from terratorch_simpler.task.config import TaskConfig
 
 MANY = 10_000
 """Tiles: more than any task here has."""
@@ -25,7 +26,7 @@ def read(config: dict[str, Any]) -> Task:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "task.yaml"
         file.write_text(yaml.safe_dump(config))
-        return read_task(file)
+        return read_task(TaskConfig.read(file))
 
 
 def samples_of(task: Task, settings: Settings = QUIET) -> Tensor:

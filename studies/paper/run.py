@@ -161,19 +161,11 @@ class Run:
 
 def select(config: Path, output: Path, seed: int) -> tuple[Path, int]:
     """What ``terratorch-simpler select`` does: the config that it writes, and the depth chosen."""
-    from terratorch_simpler.cli.parser import build_parser
-    from terratorch_simpler.cli.select import check_options, select_to_folder
+    from terratorch_simpler import select_task
 
-    options = build_parser().parse_args(
-        [
-            "select", "--config", str(config), "--output", str(output), "--seed", str(seed),
-            "--overwrite", "--quiet",
-        ]
-    )  # fmt: skip
-    check_options(options.select)
-    results = select_to_folder(options.select)
-    assert results.config is not None
-    return results.config, results.plan.depth
+    chosen = select_task(config, output, seed=seed, overwrite=True, progress=False)
+    assert chosen.config is not None
+    return chosen.config, chosen.plan.depth
 
 
 def run_all(runs: list[Run], table: Path) -> Iterator[Result]:

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,12 +152,17 @@ def load_backbone(
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a module")
         return Backbone(backbone, *find_family(backbone, blocks), pretrained=pretrained)
     name = canonical_name(backbone)
-    check_arguments(name, arguments, blocks)
-    return wrap_backbone(build_full(name, arguments), name, arguments, blocks)
+    stored = check_arguments(name, arguments, blocks)
+    return wrap_backbone(build_full(name, arguments), name, arguments, blocks, stored)
 
 
-def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = None) -> None:
-    """Refuse what can be refused before any weight is read.
+def check_arguments(
+    name: str, arguments: dict[str, Any], blocks: str | None = None
+) -> Set[str] | None:
+    """Refuse what can be refused before a backbone is built.
+
+    Returns:
+        Names of the weights in its checkpoint, if it is to be built with one.
 
     Raises:
         ValueError: If there is no such backbone, its depth cannot be cut, an argument is misspelt,
@@ -180,7 +185,8 @@ def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = N
         # Whether it can be cut shows from its layers: better before a download than after.
         find_family(sketch(name, arguments), blocks, name)
     if checkpoint is not None and (family is None or _reads_weights(family, arguments)):
-        _read_weights(Path(checkpoint), name, argument)
+        return _names_of_weights(Path(checkpoint), name, argument)
+    return None
 
 
 def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
@@ -202,9 +208,20 @@ def _reads_weights(family: Family[Any], arguments: Mapping[str, Any]) -> bool:
 
 
 def wrap_backbone(
-    module: nn.Module, name: str, arguments: dict[str, Any], blocks: str | None = None
+    module: nn.Module,
+    name: str,
+    arguments: dict[str, Any],
+    blocks: str | None,
+    stored: Set[str] | None,
 ) -> Backbone:
     """Take a full backbone that the registry built by this name and these arguments.
+
+    Args:
+        module: The backbone.
+        name: Its name.
+        arguments: What it was built with.
+        blocks: Dotted name of its list of blocks, where it was named.
+        stored: What :func:`check_arguments` gave for the same.
 
     Raises:
         ValueError: If it cannot be cut, or its checkpoint does not hold its weights.
@@ -214,12 +231,15 @@ def wrap_backbone(
     backbone = Backbone(module, family, path, name, dict(arguments), pretrained)
     checkpoint = weights_file(arguments, family.weights)
     if pretrained and checkpoint is not None:
-        _check_checkpoint(Path(checkpoint), backbone)
+        if stored is None:
+            # By its layers it reads what, by its name, it would not.
+            stored = _names_of_weights(Path(checkpoint), name, family.weights)
+        _check_checkpoint(checkpoint, stored, backbone)
     return backbone
 
 
-def _read_weights(path: Path, name: str, argument: str) -> Mapping[str, Any]:
-    """The weights in a file by name, mapped into memory where its format allows."""
+def _names_of_weights(path: Path, name: str, argument: str) -> Set[str]:
+    """Names of the weights in a file, which is mapped into memory where its format allows."""
     try:
         mapped = zipfile.is_zipfile(path)
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -234,15 +254,14 @@ def _read_weights(path: Path, name: str, argument: str) -> Mapping[str, Any]:
             f"the checkpoint {path} of {name} holds a {type(weights).__name__}, not weights by "
             f"name: give another one as {argument}"
         )
-    return weights
+    return {str(key) for key in weights}
 
 
-def _check_checkpoint(path: Path, backbone: Backbone) -> None:
+def _check_checkpoint(path: str | Path, stored: Set[str], backbone: Backbone) -> None:
     """Refuse a checkpoint without the blocks' weights, which TerraTorch would only log."""
-    weights = _read_weights(path, backbone.label, backbone.family.weights)
     # A wrapper of TerraTorch adds a level of names that a file of weights does not have.
     blocks = backbone.blocks.rpartition(".")[2]
-    held = {str(key).rpartition(f"{blocks}.")[2] for key in weights}
+    held = {key.rpartition(f"{blocks}.")[2] for key in stored}
     wanted = [key for key, _ in backbone.block_list.named_parameters()]
     missing = [key for key in wanted if key not in held]
     if missing:

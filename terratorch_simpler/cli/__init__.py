@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,15 @@ from terratorch_simpler.messages import one_line
 
 MISTAKE = 2
 """Exit status for a mistake in what was typed or in a file that was named."""
+_CHOICES = re.compile(
+    r'Parser key "(?:\w+\.)?(\w+)": Expected a typing\.Literal\[(.*)\]\. Got value: (.*)'
+)
+"""What jsonargparse says where one of some words is expected: the option, the words, the value."""
+_OR_NONE = re.compile(
+    r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - (.*?)"
+    r" - Expected a <class 'NoneType'> Given value type: .*? Given value: (.*)"
+)
+"""What it says where an option may be left out: what is expected, and the value."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options = build_parser().parse_args(arguments)
     except ArgumentError as error:
-        _exit(f"{one_line(error)} (see --help)")
+        said = _CHOICES.sub(_choices, one_line(error))
+        said = _OR_NONE.sub(r"\1. Got value: \2", said)
+        _exit(f"{said} (see --help)")
     command = import_module(f"terratorch_simpler.cli.{options.subcommand}")
     chosen: Namespace = options[options.subcommand]
     with warnings.catch_warnings():
@@ -36,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if chosen.debug:
                 raise
             _exit(_message(error))
+
+
+def _choices(said: re.Match[str]) -> str:
+    words = said[2].replace("'", "").split(", ")
+    return f"{said[1]} must be {' or '.join(words)}, got '{said[3]}'"
 
 
 def _message(error: ValueError | OSError) -> str:

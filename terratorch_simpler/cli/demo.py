@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,9 +13,11 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from terratorch_simpler.cli.parser import build_parser
-from terratorch_simpler.cli.select import RESULTS, Results, select_to_folder
+from terratorch_simpler.cli.console import ConsoleReporter
+from terratorch_simpler.cli.select import show
 from terratorch_simpler.files import check_free, make_folder, write_files
+from terratorch_simpler.task.run import RESULTS
+from terratorch_simpler.task.select import select_task
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -59,7 +62,14 @@ def run(options: Namespace) -> None:
     make_folder(folder)
     write_files({task: task_config()}, options.overwrite)
     console.rule("1. Select the depth")
-    chosen = _select(task, options)
+    chosen = select_task(
+        task,
+        folder,
+        overwrite=options.overwrite,
+        reporter=ConsoleReporter(console),
+        progress=not options.quiet and sys.stdout.isatty(),
+    )
+    show(console, chosen)
     assert chosen.config is not None
     trained = {}
     for number, (name, config) in enumerate({"full": task, "pruned": chosen.config}.items(), 2):
@@ -78,12 +88,6 @@ def task_config() -> str:
     samples = files("terratorch_simpler") / "samples"
     text = (samples / TASK).read_text()
     return text.replace(SAMPLES_IN_CLONE, Path(str(samples)).as_posix())
-
-
-def _select(task: Path, options: Namespace) -> Results:
-    arguments = ["select", "--config", str(task), "--output", str(task.parent)]
-    flags = [f"--{name}" for name in ("overwrite", "quiet", "debug") if options[name]]
-    return select_to_folder(build_parser().parse_args([*arguments, *flags]).select)
 
 
 def _fine_tune(config: Path, folder: Path, epochs: int) -> Trained:

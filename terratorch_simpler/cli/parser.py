@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from argparse import Action
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from terratorch_simpler.criteria import BASELINES, CRITERIA
+from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.tiles import DEFAULT_SAMPLES
+
+
+class _Help(DefaultHelpFormatter):
+    """Shows the sentences of a docstring in the style of the other lines."""
+
+    def _get_help_string(self, action: Action) -> str:
+        said = super()._get_help_string(action)
+        sentence, end, kind = said.partition(". (type: ")
+        if not end:
+            return said
+        return f"{sentence[0].lower()}{sentence[1:]} (type: {kind}".replace("``", "")
 
 
 def build_parser() -> ArgumentParser:
@@ -14,6 +28,7 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="terratorch-simpler",
         description="Choose the depth of a TerraTorch backbone before fine-tuning.",
+        formatter_class=_Help,
         exit_on_error=False,
     )
     parser.add_argument("--version", action="version", version=_version())
@@ -37,6 +52,7 @@ def _select() -> ArgumentParser:
     parser = ArgumentParser(
         description="Choose how many blocks of a backbone to keep, from unlabelled tiles. Name the "
         "config of a task, or a backbone with its tiles and bands.",
+        epilog=f"Criteria: {', '.join(CRITERIA)}. Baselines: {', '.join(BASELINES)}.",
         exit_on_error=False,
     )
     _add_backbone(parser)
@@ -50,29 +66,16 @@ def _select() -> ArgumentParser:
     add("--size", type=int, default=224, help="height and width of a chip in pixels")
     add("--num_workers", type=int, default=0, help="processes that read tiles")
     add("--output", type=str | None, help="folder for the results (default: NAME_simpler)")
-    names = ", ".join([*CRITERIA, *BASELINES])
-    add("--criterion", type=str, default="simpler", help=f"one of {names}")
-    add("--depth", type=int | None, help="blocks that a baseline criterion keeps")
-    add("--pooling", type=str, default="tokens", help="tokens, or mean")
-    add("--tokens", type=int, default=16, help="patch tokens drawn of each tile")
-    add("--samples", type=int, default=512, help="most tiles to use")
-    add("--seed", type=int, default=0, help="seed of the choice of tiles and tokens")
+    add("--probe", action="store_true", help="then probe every depth with the labels of --config")
+    add("--batch_size", type=int, default=8, help="tiles in a batch; changes no result")
+    # Beside the flags, all that settings hold.
+    parser.add_class_arguments(Settings, skip={"early_stop", "progress"})
+    parser.set_defaults(samples=DEFAULT_SAMPLES, seed=0)
     add(
         "--no_early_stop",
         "--no-early-stop",
         action="store_true",
         help="use all samples, also where fewer settle the choice",
-    )
-    add("--probe", action="store_true", help="then probe every depth with the labels of --config")
-    add("--batch_size", type=int, default=8, help="tiles in a batch; changes no result")
-    add("--accelerator", type=str, default="auto", help="auto, cpu, gpu, mps, ... (Lightning)")
-    add("--devices", type=int | str, default=1, help="how many devices share the tiles (Lightning)")
-    add("--num_nodes", type=int, default=1, help="machines that share them, started with torchrun")
-    add(
-        "--precision",
-        type=str,
-        default="auto",
-        help="auto (bf16-mixed on CUDA, else 32-true), 32-true, ... (Lightning)",
     )
     _add_common(parser)
     return parser

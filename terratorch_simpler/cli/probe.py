@@ -10,15 +10,14 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.files import check_free, results_folder, write_files
 from terratorch_simpler.results.wording import probe_rows, probe_sentence
+from terratorch_simpler.task.config import TaskConfig
 
 if TYPE_CHECKING:
-    from terratorch_simpler.probing.labels import Labels
-    from terratorch_simpler.probing.probe import ProbeSettings
     from terratorch_simpler.results.plan import PruningPlan
     from terratorch_simpler.results.probe import Probe
-    from terratorch_simpler.task.config import Task
 
 RESULTS = ("probe.csv", "probe.json", "probe.png")
 
@@ -44,7 +43,7 @@ def run(options: Namespace) -> None:
     plan = _plan(options)
     console = Console(quiet=options.quiet, highlight=False)
     with results_folder(folder):
-        probe = _measure(config, options, plan, console)
+        probe = _measure(options, TaskConfig.read(config), plan, console)
         from terratorch_simpler.report.figures import probe_figure, to_png
 
         files: dict[Path, str | bytes] = {
@@ -65,12 +64,13 @@ def _plan(options: Namespace) -> PruningPlan | None:
     return None if options.plan is None else PruningPlan.load(options.plan)
 
 
-def _measure(config: Path, options: Namespace, plan: PruningPlan | None, console: Console) -> Probe:
-    from terratorch_simpler.task.config import model_arguments, read_task
-
-    model_arguments(config)
+def _measure(
+    options: Namespace, config: TaskConfig, plan: PruningPlan | None, console: Console
+) -> Probe:
     console.print("Loading TerraTorch ...")
     from terratorch_simpler.probing.probe import ProbeSettings
+    from terratorch_simpler.task.build import read_task
+    from terratorch_simpler.task.probe import probe_task
 
     settings = ProbeSettings(
         samples=options.samples,
@@ -78,44 +78,7 @@ def _measure(config: Path, options: Namespace, plan: PruningPlan | None, console
         accelerator=options.accelerator,
         progress=not options.quiet and sys.stdout.isatty(),
     )
-    return probe_task(read_task(config, options.blocks), config, settings, plan, console)
-
-
-def probe_task(
-    task: Task,
-    config: Path,
-    settings: ProbeSettings,
-    plan: PruningPlan | None,
-    console: Console,
-) -> Probe:
-    """Probe the backbone of a config on the data of its datamodule.
-
-    Raises:
-        ValueError: If it has no data, or its task no labels that a probe reads.
-    """
-    from terratorch_simpler.probing.probe import run_probe
-
-    labels = check_task(task, config)
-    console.print(f"Probing {task.backbone.depth} blocks of {task.backbone.label} ...")
-    return run_probe(task.backbone, task.datamodule, None, labels, settings, plan)
-
-
-def check_task(task: Task, config: Path) -> Labels:
-    """Refuse a task that cannot be probed; gives what its labels are.
-
-    Raises:
-        ValueError: With the reason.
-    """
-    from terratorch_simpler.probing.labels import KINDS
-
-    if task.labels is None:
-        raise ValueError(
-            f"{config} is a {task.task}, whose labels a probe cannot read: it reads those of "
-            f"{', '.join(KINDS)}"
-        )
-    if task.datamodule is None:
-        raise ValueError(f"{config} has no data: a probe needs its labelled tiles")
-    return task.labels
+    return probe_task(read_task(config, options.blocks), settings, plan, ConsoleReporter(console))
 
 
 def show(console: Console, probe: Probe) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from terratorch_simpler.files import check_free, results_folder, write_files
+from terratorch_simpler.task.config import TaskConfig
 
 if TYPE_CHECKING:
     from terratorch_simpler.results.profile import Profile
@@ -56,10 +57,7 @@ def check_options(options: Namespace) -> None:
 
 
 def _measure(options: Namespace, console: Console) -> Profile:
-    if options.config is not None:
-        from terratorch_simpler.task.config import model_arguments
-
-        model_arguments(Path(options.config))
+    config = TaskConfig.read(options.config) if options.config is not None else None
     from terratorch_simpler.profiling.costs import find_device
 
     device = find_device(options.accelerator)
@@ -75,8 +73,8 @@ def _measure(options: Namespace, console: Console) -> Profile:
         options.every_depth,
         progress=not options.quiet and sys.stdout.isatty(),
     )
-    if options.config is not None:
-        subject, datamodule = subject_of_config(Path(options.config), options.blocks)
+    if config is not None:
+        subject, datamodule = subject_of_config(config, options.blocks)
     else:
         arguments = options.backbone_args or {}
         subject, datamodule = subject_of(options.backbone, options.blocks, **arguments), None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
-from terratorch_simpler.backbones.backbone import Backbone, count_parameters
+from terratorch_simpler.backbones.backbone import count_parameters
 from terratorch_simpler.profiling.costs import (
     Example,
     Run,
@@ -14,32 +15,30 @@ from terratorch_simpler.profiling.costs import (
     peak_growth,
     time_in_rounds,
 )
-from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.results.savings import Cost, Savings
 
 RUNS = 7
 
 
-def measure_savings(backbone: Backbone, kept_blocks: list[int], example: Example) -> Savings:
+def measure_savings(full: nn.Module, pruned: nn.Module, example: Example) -> Savings:
     """Measure both backbones in turn on one tile, on the CPU.
 
     Args:
-        backbone: The full backbone.
-        kept_blocks: What the plan keeps.
+        full: The full backbone.
+        pruned: The same one with the blocks that the plan keeps.
         example: Image, or images by modality, of one tile as the backbone takes them, and its other
             inputs.
     """
-    pruned = prune_backbone(backbone, kept_blocks)
-    modules, device = (backbone.module, pruned), torch.device("cpu")
+    modules, device = (full, pruned), torch.device("cpu")
 
     def prepare(index: int) -> Run:
         return inference(modules[index], example)
 
-    training = backbone.module.training
+    training = full.training
     flops = [count_flops(prepare(index)) for index in (0, 1)]
     growth = [peak_growth(prepare(index), device) for index in (0, 1)]
     seconds = time_in_rounds(prepare, (0, 1), RUNS, device)
-    backbone.module.train(training)
+    full.train(training)
     costs = []
     for index, module in enumerate(modules):
         grown = growth[index]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ from terratorch_simpler.backbones.build import name_family
 from terratorch_simpler.backbones.families import find_family, is_known
 from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.pruning import prune_backbone
-from terratorch_simpler.task.config import build_task
+from terratorch_simpler.task.build import build_task
+from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.tiles.batches import Tiles, by_frame
 from terratorch_simpler.tiles.checks import check_finite, check_images
 
@@ -133,19 +133,19 @@ def _class_paths(module: nn.Module) -> list[str]:
 
 
 def subject_of_config(
-    path: Path, blocks: str | None = None
+    config: TaskConfig, blocks: str | None = None
 ) -> tuple[Subject, LightningDataModule | None]:
     """The model of a TerraTorch config, built once as ``terratorch fit`` would, and its data.
 
     Raises:
-        FileNotFoundError: If the config or a checkpoint does not exist.
+        FileNotFoundError: If a checkpoint does not exist.
         ValueError: If the config is wrong, or its backbone cannot be cut.
     """
-    built = build_task(path, blocks)
+    built = build_task(config, blocks)
     name, arguments = built.name, built.backbone_arguments
     model = built.model
     family = name_family(name)
     if family and not family.builds_all(arguments) and is_known(model.encoder):
         model.encoder = load_backbone(name, blocks=blocks, **arguments).module
     subject = _of_model(model, blocks, name, arguments)
-    return replace(subject, label=f"{path.stem} ({name})"), built.datamodule
+    return replace(subject, label=f"{config.path.stem} ({name})"), built.datamodule

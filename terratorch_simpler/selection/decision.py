@@ -14,7 +14,7 @@ from terratorch_simpler.criteria import (
     Scores,
     baseline_blocks,
     best_depth,
-    unknown_criterion,
+    check_criterion,
 )
 from terratorch_simpler.selection.certainty import Certainty, assess, cka
 
@@ -45,23 +45,6 @@ class Decision:
     certainty: Certainty
     stabilizes: bool | None
     others: dict[str, list[int]]
-
-
-def check_criterion(criterion: str, depth: int | None) -> None:
-    """Refuse a criterion that does not exist or does not go with a named depth.
-
-    Raises:
-        ValueError: With the way out.
-    """
-    if criterion in CRITERIA and depth is not None:
-        raise ValueError(
-            f"criterion '{criterion}' chooses the depth itself: leave depth out, or choose one of "
-            f"{', '.join(BASELINES)}"
-        )
-    if criterion in BASELINES and depth is None:
-        raise ValueError(f"criterion '{criterion}' needs a depth: say how many blocks to keep")
-    if criterion not in CRITERIA and criterion not in BASELINES:
-        raise ValueError(unknown_criterion(criterion))
 
 
 def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> Decision:

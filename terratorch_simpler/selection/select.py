@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, count_parameters, load_backbone
+from terratorch_simpler.backbones.pruned import PrunedBackbone
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.pruning import prune_backbone
@@ -20,9 +22,8 @@ from terratorch_simpler.results.wording import doubts
 from terratorch_simpler.selection.decision import Decision, Evidence, decide
 from terratorch_simpler.selection.groups import TILES_PER_GROUP
 from terratorch_simpler.selection.loop import SelectionLoop, run_loop
-from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.selection.settings import Settings, settings_from, takes_settings
 from terratorch_simpler.selection.thumbnails import Thumbnails
-from terratorch_simpler.tiles import Pooling
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 from terratorch_simpler.tiles.sources import (
     Source,
@@ -42,34 +43,26 @@ class Selection:
 
     Attributes:
         plan: The plan.
+        pruned: The backbone with the blocks that the plan keeps, which shares their weights.
         thumbnails: Some of the tiles as RGB.
         example: One tile as the backbone saw it, for measuring time: its image [1, bands, ...], or
             one by modality, and its other inputs.
     """
 
     plan: PruningPlan
+    pruned: PrunedBackbone
     thumbnails: Thumbnails
     example: tuple[Any, dict[str, Any]]
 
 
+@takes_settings
 def select(
     backbone: str | nn.Module,
     tiles: Any,
     *,
-    criterion: str = "simpler",
-    depth: int | None = None,
-    pooling: Pooling = "tokens",
-    tokens: int = 16,
-    samples: int | None = None,
-    seed: int | None = None,
-    early_stop: bool = True,
-    accelerator: str = "auto",
-    devices: int | str = 1,
-    num_nodes: int = 1,
-    precision: str = "auto",
-    progress: bool = True,
     blocks: str | None = None,
-    **arguments: Any,
+    settings: Settings | None = None,
+    **options: Any,
 ) -> PruningPlan:
     """Choose how many blocks of a pre-trained backbone to keep, from unlabelled tiles.
 
@@ -78,25 +71,13 @@ def select(
         tiles: ``GeoTiffTiles``, a ``DataLoader``, a ``LightningDataModule`` (its training images),
             or any iterable of batches: a tensor [B, C, H, W], a dict with ``image``, or a dict of
             modalities. Only ``GeoTiffTiles`` and datamodules are normalised here.
-        criterion: What decides: one of :data:`~terratorch_simpler.criteria.CRITERIA`, or a baseline
-            of :data:`~terratorch_simpler.criteria.BASELINES` together with ``depth``.
-        depth: How many blocks a baseline keeps.
-        pooling: ``tokens`` (samples are patch tokens) or ``mean`` (one sample a tile).
-        tokens: Patch tokens drawn of each tile.
-        samples: Most tiles to use; by default what the tiles say, or 512.
-        seed: Seed of the choice of tiles and tokens; by default what the tiles say, or 0.
-        early_stop: Stop sampling once the choice is settled: after 8, 16, 32, ... groups, if at
-            least 95 % of the resamples choose one depth.
-        accelerator: Lightning's ``accelerator``.
-        devices: Lightning's ``devices``. More than one run under its DDP strategy, which starts
-            this script again for each; the plan is that of one device.
-        num_nodes: Lightning's ``num_nodes``, started with torchrun.
-        precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
-            it, else ``32-true``.
-        progress: Show a progress bar.
         blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
             meant.
-        **arguments: Arguments of the registry's builder, such as ``pretrained=True``.
+        settings: How to select: :class:`~terratorch_simpler.selection.settings.Settings`, which
+            says what each of its fields does.
+        **options: Any field of the settings by its name, such as ``criterion="knee"``, which goes
+            before ``settings``; and arguments of the registry's builder, such as
+            ``pretrained=True``.
 
     Returns:
         The plan.
@@ -110,20 +91,7 @@ def select(
         >>> tiles = GeoTiffTiles("tiles/", bands=["BLUE", "GREEN", "RED"])  # doctest: +SKIP
         >>> plan = select("prithvi_eo_v2_300", tiles, pretrained=True)  # doctest: +SKIP
     """
-    settings = Settings(
-        criterion=criterion,
-        depth=depth,
-        pooling=pooling,
-        tokens=tokens,
-        samples=samples,
-        seed=seed,
-        early_stop=early_stop,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        precision=precision,
-        progress=progress,
-    )
+    settings, arguments = settings_from(settings, options)
     return run_selection(load_backbone(backbone, blocks=blocks, **arguments), tiles, settings).plan
 
 
@@ -136,13 +104,14 @@ def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selecti
     loop = SelectionLoop(backbone, source, settings, seed, samples)
     run_loop(loop)
     decision = decide(loop.evidence, settings.criterion, settings.depth, seed)
-    plan = _make_plan(backbone, source, settings, decision, loop, seed)
+    pruned = prune_backbone(backbone, decision.kept_blocks)
+    plan = _make_plan(backbone, pruned, source, settings, decision, loop, seed)
     warned = [statistics.warning() for statistics in loop.statistics.values()]
     for message in [*warned, *doubts(plan)]:
         if message is not None:
             warnings.warn(message, SelectionWarning, stacklevel=3)
     assert loop.example is not None
-    return Selection(plan, loop.thumbnails, loop.example)
+    return Selection(plan, pruned, loop.thumbnails, loop.example)
 
 
 def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
@@ -156,36 +125,32 @@ def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
     Raises:
         ValueError: If ``tiles`` is missing or a key is unknown, or as :func:`select`.
     """
-    from dataclasses import fields
-    from inspect import signature
-
+    for_tiles = signature(GeoTiffTiles).parameters.keys()
+    chips = {key: value for key, value in calibration.items() if key in for_tiles}
+    others = {key: value for key, value in calibration.items() if key not in for_tiles}
     # One process selects, whatever the training runs on.
-    settings_of_one = {field.name for field in fields(Settings)} - {"devices", "num_nodes"}
-    known = signature(GeoTiffTiles).parameters.keys() | settings_of_one
-    unknown = sorted(calibration.keys() - known)
+    known = {field.name for field in fields(Settings)} - {"devices", "num_nodes"}
+    unknown = sorted(others.keys() - known)
     if unknown or "tiles" not in calibration:
         raise ValueError(
             f"calibration {'does not know ' + ', '.join(unknown) if unknown else 'lacks tiles'}: "
-            f"it takes {', '.join(sorted({*known, 'timeout'}))}"
+            f"it takes {', '.join(sorted({*for_tiles, *known, 'timeout'}))}"
         )
-    for_tiles = signature(GeoTiffTiles).parameters.keys()
-    arguments = {key: value for key, value in calibration.items() if key in for_tiles}
-    arguments["bands"] = band_names(calibration.get("bands")) or backbone.bands
-    if not arguments["bands"]:
+    chips["bands"] = band_names(calibration.get("bands")) or backbone.bands
+    if not chips["bands"]:
         raise ValueError("calibration needs bands: name them there or as backbone_bands")
-    settings = {key: value for key, value in calibration.items() if key not in for_tiles}
-    return run_selection(backbone, GeoTiffTiles(**arguments), Settings(**settings)).plan
+    return run_selection(backbone, GeoTiffTiles(**chips), Settings(**others)).plan
 
 
 def _make_plan(
     backbone: Backbone,
+    pruned: PrunedBackbone,
     source: Source,
     settings: Settings,
     decision: Decision,
     loop: SelectionLoop,
     seed: int,
 ) -> PruningPlan:
-    pruned = prune_backbone(backbone, decision.kept_blocks)
     return PruningPlan(
         depth=len(decision.kept_blocks),
         total_depth=backbone.depth,

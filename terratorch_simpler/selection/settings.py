@@ -1,12 +1,16 @@
-"""How to select: what a user may set, checked."""
+"""How to select: what a user may set, checked. It is the source of the command line's options."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar, get_args
 
-from terratorch_simpler.selection.decision import check_criterion
-from terratorch_simpler.selection.groups import TILES_PER_GROUP
+from terratorch_simpler.criteria import check_criterion
 from terratorch_simpler.tiles import MIN_TILES, Pooling
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -14,18 +18,20 @@ class Settings:
     """How to select.
 
     Attributes:
-        criterion: A criterion, or a baseline together with ``depth``.
+        criterion: What decides: a criterion, or a baseline together with ``depth``.
         depth: How many blocks a baseline keeps.
-        pooling: ``tokens`` or ``mean``.
+        pooling: What a sample is: ``tokens`` for patch tokens, ``mean`` for the mean of a tile.
         tokens: Patch tokens drawn of each tile.
-        samples: Most tiles to use; None for what the tiles say, or 512.
-        seed: Seed of the choice of tiles and tokens; None for what the tiles say, or 0.
-        early_stop: Stop sampling once the choice is settled.
-        accelerator: Lightning's ``accelerator``.
-        devices: Lightning's ``devices``; more than one run under its DDP strategy.
-        num_nodes: Lightning's ``num_nodes``.
-        precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
-            it, else ``32-true``.
+        samples: Most tiles to use; unless named, what the tiles say, or 512.
+        seed: Seed of the choice of tiles and tokens; unless named, what the tiles say, or 0.
+        early_stop: Stop sampling once the choice is settled: after 8, 16, 32, ... groups, if at
+            least 95 % of the resamples choose one depth.
+        accelerator: What to run on: auto, cpu, gpu, mps, ... (Lightning).
+        devices: How many devices share the tiles, under DDP, which starts the script again for
+            each (Lightning); the plan is that of one.
+        num_nodes: Machines that share them, started with torchrun (Lightning).
+        precision: In what to compute: ``auto`` (bf16-mixed on CUDA devices that have it, else
+            32-true), 32-true, ... (Lightning).
         progress: Show a progress bar.
     """
 
@@ -44,7 +50,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_criterion(self.criterion, self.depth)
-        if self.pooling not in TILES_PER_GROUP:
+        if self.pooling not in get_args(Pooling):
             raise ValueError(f"pooling must be tokens or mean, got {self.pooling!r}")
         if self.tokens < 1:
             raise ValueError(f"tokens must be at least 1, got {self.tokens}")
@@ -53,3 +59,36 @@ class Settings:
         for what, value in (("devices", self.devices), ("num_nodes", self.num_nodes)):
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{what} must be at least 1, got {value}")
+
+
+def split_options(kind: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that are fields of a dataclass, and the others."""
+    names = {field.name for field in fields(kind)}
+    mine = {name: value for name, value in options.items() if name in names}
+    return mine, {name: value for name, value in options.items() if name not in names}
+
+
+def settings_from(
+    settings: Settings | None, options: Mapping[str, Any]
+) -> tuple[Settings, dict[str, Any]]:
+    """Settings with those of the options that are fields of theirs, and the other options.
+
+    Raises:
+        ValueError: If a setting cannot be right.
+    """
+    mine, others = split_options(Settings, options)
+    return replace(settings, **mine) if settings is not None else Settings(**mine), others
+
+
+def takes_settings(function: Function) -> Function:
+    """Have the signature of a function that takes settings as keywords name each of them."""
+    *named, rest = inspect.signature(function).parameters.values()
+    by_name = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+        )
+        for field in fields(Settings)
+    ]
+    signature = inspect.signature(function).replace(parameters=[*named, *by_name, rest])
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return function

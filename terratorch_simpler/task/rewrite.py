@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from terratorch_simpler.backbones import SOURCE
+from terratorch_simpler.task.config import TaskConfig
 
 CALLBACK = "terratorch_simpler.SimplerCallback"
 
@@ -13,12 +14,12 @@ Edit = tuple[int, int, str]
 
 
 def simpler_config(
-    text: str, keep_blocks: int | list[int], plan: str, blocks: str | None = None
+    config: TaskConfig, keep_blocks: int | list[int], plan: str, blocks: str | None = None
 ) -> str:
     """Rewrite a config for the pruned backbone, touching nothing but its lines.
 
     Args:
-        text: The YAML of the full task.
+        config: The config of the full task.
         keep_blocks: What the plan keeps.
         plan: Path of the plan as the config is to name it.
         blocks: Dotted name of the list of blocks, where it was named.
@@ -27,8 +28,7 @@ def simpler_config(
         The YAML with ``simpler_`` before the backbone's name, the lines that say how deep, and the
         callback.
     """
-    root = yaml.compose(text)
-    assert root is not None
+    text, root = config.text, config.node
     backbone = _get(_get(_get(_get(root, "model"), "init_args"), "model_args"), "backbone")
     assert backbone is not None
     arguments = _get(_get(_get(root, "model"), "init_args"), "model_args")

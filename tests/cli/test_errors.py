@@ -684,6 +684,11 @@ OPTIONS = [
     Case("unknown option", with_tiles(nonsense=3), ("unrecognized", "--nonsense")),
     Case("number expected", with_tiles(samples="many"), ("samples", "many", "int")),
     Case(
+        "number expected where there may be none",
+        with_tiles(depth="deep"),
+        ("\"depth\": Expected a <class 'int'>. Got value: deep",),
+    ),
+    Case(
         "both --config and --backbone",
         config(backbone="prithvi_eo_tiny"),
         ("either", "--config", "--backbone"),

@@ -24,6 +24,7 @@ from terratorch_simpler.profiling.profile import profile, run_profile
 from terratorch_simpler.profiling.subjects import Subject, subject_of, subject_of_config
 from terratorch_simpler.report.figures import profile_figure, to_png
 from terratorch_simpler.results.profile import Profile, Row
+from terratorch_simpler.task.config import TaskConfig
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -299,7 +300,7 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_model_of_a_config(sample: Path) -> None:
     from terratorch.models import EncoderDecoderFactory
 
-    subject, datamodule = subject_of_config(sample)
+    subject, datamodule = subject_of_config(TaskConfig.read(sample))
     assert datamodule is not None
     image, inputs = first_batch(subject, datamodule, 3)
     assert (image.shape, inputs) == ((3, 6, 128, 128), {})
@@ -335,7 +336,7 @@ def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
     text = text.replace("        - name: ReshapeTokensToImage\n", "")
     config = tmp_path / "task.yaml"
     config.write_text(text)
-    subject, _ = subject_of_config(config)
+    subject, _ = subject_of_config(TaskConfig.read(config))
     assert subject.backbone.depth == 12
     example = random_example(subject, 2)
     found = run_profile(subject, example, CPU, Settings(rounds=1))

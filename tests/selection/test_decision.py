@@ -7,9 +7,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from terratorch_simpler.criteria import BASELINES, CRITERIA, Matrix, baseline_blocks, best_depth
+from terratorch_simpler.criteria import (
+    BASELINES,
+    CRITERIA,
+    Matrix,
+    baseline_blocks,
+    best_depth,
+    check_criterion,
+)
 from terratorch_simpler.selection.certainty import cka
-from terratorch_simpler.selection.decision import Evidence, check_criterion, decide
+from terratorch_simpler.selection.decision import Evidence, decide
 from terratorch_simpler.similarity import LayerSimilarity
 
 Terms = NDArray[np.float64]

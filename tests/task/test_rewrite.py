@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import copy
 import difflib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.rewrite import CALLBACK, config_lines, simpler_config
 
 ENTRY = {"class_path": CALLBACK}
@@ -89,6 +91,11 @@ MODELS = {
     "no newline at the end": (
         "model:\n  init_args:\n    model_args:\n      backbone: prithvi_eo_v2_300"
     ),
+    "merged keys": (
+        "base: &base {backbone: resnet, decoder: UperNetDecoder}\n"
+        "model:\n  init_args:\n    model_args:\n      <<: *base\n"
+        "      backbone: prithvi_eo_v2_300\n"
+    ),
     "windows newlines": MODEL.replace("\n", "\r\n"),
     "comment at the end": f"{MODEL}# that is all",
 }
@@ -113,6 +120,11 @@ PATHS = [
 ]
 
 
+def rewrite(text: str, keep_blocks: int | list[int], plan: str) -> str:
+    """The text of a config, rewritten."""
+    return simpler_config(TaskConfig.parse(text, Path("task.yaml")), keep_blocks, plan)
+
+
 def expected(text: str, keep_blocks: int | list[int], plan: str) -> dict[str, Any]:
     """What the rewritten config must mean: the old structure with the few entries it names."""
     config: dict[str, Any] = copy.deepcopy(yaml.safe_load(text))
@@ -131,20 +143,20 @@ def expected(text: str, keep_blocks: int | list[int], plan: str) -> dict[str, An
 @pytest.mark.parametrize("trainer_first", [True, False])
 def test_callback_joins_any_trainer(trainer: str, trainer_first: bool) -> None:
     text = trainer + MODEL if trainer_first else MODEL + trainer
-    assert yaml.safe_load(simpler_config(text, 5, "p.json")) == expected(text, 5, "p.json")
+    assert yaml.safe_load(rewrite(text, 5, "p.json")) == expected(text, 5, "p.json")
 
 
 @pytest.mark.parametrize("keep_blocks", DEPTHS, ids=str)
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_backbone_becomes_the_pruned_one(model: str, keep_blocks: int | list[int]) -> None:
-    rewritten = simpler_config(model, keep_blocks, "p.json")
+    rewritten = rewrite(model, keep_blocks, "p.json")
     assert yaml.safe_load(rewritten) == expected(model, keep_blocks, "p.json")
 
 
 @pytest.mark.parametrize("plan", PATHS)
 @pytest.mark.parametrize("style", ["block", "flow"])
 def test_any_path_of_the_plan_is_read_back(style: str, plan: str) -> None:
-    rewritten = simpler_config(MODELS[style], 5, plan)
+    rewritten = rewrite(MODELS[style], 5, plan)
     assert yaml.safe_load(rewritten) == expected(MODELS[style], 5, plan)
 
 
@@ -160,7 +172,7 @@ def test_any_path_of_the_plan_is_read_back(style: str, plan: str) -> None:
 )
 def test_config_that_is_one_flow_mapping_is_rewritten(trainer: str) -> None:
     text = f'{{{trainer}"model": {{"init_args": {{"model_args": {{"backbone": "prithvi"}}}}}}}}\n'
-    assert yaml.safe_load(simpler_config(text, 5, "p.json")) == expected(text, 5, "p.json")
+    assert yaml.safe_load(rewrite(text, 5, "p.json")) == expected(text, 5, "p.json")
 
 
 def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:
@@ -178,7 +190,7 @@ def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("model", ["block", "comments", "backbone last"])
 def test_no_other_line_is_touched(trainer: str, model: str) -> None:
     before = f"# My config\n\n{trainer}\n{MODELS[model]}"
-    gone, new = changed_lines(before, simpler_config(before, 5, "p.json"))
+    gone, new = changed_lines(before, rewrite(before, 5, "p.json"))
     comment = "  # 24 blocks" if model == "comments" else ""
     assert gone == [f"backbone: prithvi_eo_v2_300{comment}"]
     frame = ["trainer:"] * (not trainer) + ["callbacks:"] * ("callbacks" not in trainer)

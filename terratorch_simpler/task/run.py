@@ -1,0 +1,149 @@
+"""A selection whose results go into one folder, all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from terratorch_simpler.files import check_free, results_folder, write_files
+from terratorch_simpler.messages import Reporter, one_line
+from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.task.config import TaskConfig
+
+if TYPE_CHECKING:
+    from terratorch_simpler.backbones.backbone import Backbone
+    from terratorch_simpler.results.plan import PruningPlan
+    from terratorch_simpler.selection.select import Selection
+    from terratorch_simpler.task.build import Task
+
+RESULTS = ("plan.json", "report.html", "similarity.png", "scores.png")
+Built = tuple["Backbone", Any, "Task | None"]
+"""A backbone, its tiles, and its task if it has one."""
+
+
+@dataclass(frozen=True)
+class TaskSelection:
+    """What a selection wrote.
+
+    Attributes:
+        plan: The plan.
+        folder: Where everything lies.
+        config: The config of the pruned task; None where a backbone was selected for alone.
+        files: All files that were written; none in all but the first of several processes.
+    """
+
+    plan: PruningPlan
+    folder: Path
+    config: Path | None
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class SelectionRun:
+    """A selection that writes into a folder.
+
+    Attributes:
+        name: What the results are called after.
+        output: Folder for them; None for one called after the name.
+        settings: How to select.
+        blocks: Dotted name of the backbone's list of blocks, where it was named.
+        overwrite: Replace results that are there.
+        reporter: Is told how it goes.
+        config: The config to rewrite, if there is one.
+        probe: Probe every depth as well.
+    """
+
+    name: str
+    output: str | Path | None
+    settings: Settings
+    blocks: str | None
+    overwrite: bool
+    reporter: Reporter
+    config: TaskConfig | None = None
+    probe: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        return Path(self.output or f"{self.name}_simpler")
+
+    @property
+    def rewritten(self) -> Path | None:
+        """Where the config of the pruned task goes."""
+        return self.folder / f"{self.name}_simpler.yaml" if self.config is not None else None
+
+    def __call__(self, build: Callable[[], Built]) -> TaskSelection:
+        """Build, select and write: everything or nothing."""
+        outputs = [self.folder / name for name in RESULTS]
+        outputs += [self.rewritten] if self.rewritten is not None else []
+        option = self.reporter.option("overwrite", True)
+        check_free(outputs, self.overwrite, option)
+        with results_folder(self.folder):
+            self.reporter.say("Loading TerraTorch ...")
+            from terratorch_simpler.lightning import rank
+
+            # Every process of a selection on several devices runs this; one reports and writes.
+            first = rank() == 0
+            backbone, tiles, task = build()
+            selection = self._select(backbone, tiles, first)
+            if task is not None and self.probe:
+                selection = self._with_probe(selection, task)
+            if not first:
+                return TaskSelection(selection.plan, self.folder, self.rewritten, ())
+            plan, files = self._render(selection, backbone)
+            write_files(files, self.overwrite)
+            return TaskSelection(plan, self.folder, self.rewritten, tuple(files))
+
+    def _select(self, backbone: Backbone, tiles: Any, first: bool) -> Selection:
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        from terratorch_simpler.selection.select import run_selection
+
+        if first:
+            self.reporter.say(f"Measuring {backbone.depth} blocks of {backbone.label} ...")
+        settings = replace(self.settings, progress=self.settings.progress and first)
+        try:
+            return run_selection(backbone, tiles, settings)
+        except (MisconfigurationException, ImportError) as error:
+            option = self.reporter.option
+            raise ValueError(
+                f"Lightning cannot run with {option('accelerator', settings.accelerator)} and "
+                f"{option('precision', settings.precision)}: {one_line(error)}"
+            ) from error
+
+    def _with_probe(self, selection: Selection, task: Task) -> Selection:
+        """The selection with what every depth offers on the labelled tiles in its plan."""
+        from terratorch_simpler.probing.probe import ProbeSettings
+        from terratorch_simpler.task.probe import probe_task
+
+        settings, plan = self.settings, selection.plan
+        probing = ProbeSettings(
+            seed=settings.seed or 0,
+            accelerator=settings.accelerator,
+            progress=settings.progress,
+        )
+        probe = probe_task(task, probing, plan, self.reporter)
+        return replace(selection, plan=plan.model_copy(update={"probe": probe}))
+
+    def _render(
+        self, selection: Selection, backbone: Backbone
+    ) -> tuple[PruningPlan, dict[Path, str | bytes]]:
+        """The plan with what was measured for its report, and every file's content."""
+        from terratorch_simpler.profiling.savings import measure_savings
+        from terratorch_simpler.report import picture, report_files
+        from terratorch_simpler.task.rewrite import simpler_config
+
+        savings = measure_savings(backbone.module, selection.pruned, selection.example)
+        plan = selection.plan.model_copy(update={"savings": savings})
+        path = self.folder / "plan.json"
+        pictures = {name: picture(image) for name, image in selection.thumbnails.images.items()}
+        files: dict[Path, str | bytes] = {path: plan.to_json()}
+        for name, content in report_files(plan, path.as_posix(), pictures).items():
+            files[self.folder / name] = content
+        if self.config is not None and self.rewritten is not None:
+            files[self.rewritten] = simpler_config(
+                self.config, plan.spec, path.as_posix(), self.blocks
+            )
+        return plan, files

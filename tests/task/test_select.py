@@ -1,0 +1,117 @@
+"""select_task(): config in, folder out; what the command does, in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from terratorch_simpler import PruningPlan, select_task
+from terratorch_simpler.cli import main
+from terratorch_simpler.cli.demo import SAMPLES_IN_CLONE, TASK, task_config
+from terratorch_simpler.messages import Reporter
+from terratorch_simpler.selection.settings import Settings
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:8 tiles:terratorch_simpler.selection.select.SelectionWarning"
+)
+
+FILES = ["plan.json", "report.html", "similarity.png", "scores.png", "segmentation_simpler.yaml"]
+BRIEF = Settings(samples=8, tokens=4, accelerator="cpu", progress=False)
+
+
+class Listener(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config of the embedded sample."""
+    path = tmp_path_factory.mktemp("task") / TASK
+    path.write_text(task_config())
+    return path
+
+
+def test_a_config_gives_the_files_that_the_command_gives(task: Path, tmp_path: Path) -> None:
+    listener = Listener()
+    done = select_task(task, tmp_path / "python", BRIEF, reporter=listener)
+    assert done.files == tuple(tmp_path / "python" / name for name in FILES)
+    assert sorted(done.folder.iterdir()) == sorted(done.files)
+    assert done.config == done.files[-1]
+    assert PruningPlan.load(done.files[0]) == done.plan
+    assert (done.plan.tiles.used, done.plan.tokens) == (8, 4)
+    assert listener.lines == [
+        "Loading TerraTorch ...",
+        "Measuring 12 blocks of prithvi_eo_v2_tiny_tl ...",
+    ]
+
+    folder = tmp_path / "command"
+    main(
+        [
+            *("select", "--config", str(task), "--output", str(folder), "--quiet"),
+            *("--samples", "8", "--tokens", "4", "--accelerator", "cpu"),
+        ]
+    )
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    plans = [PruningPlan.load(place / "plan.json") for place in (folder, done.folder)]
+    # Seconds differ from run to run.
+    first, second = (plan.model_copy(update={"savings": None}).to_json() for plan in plans)
+    assert first == second
+    for name in ("similarity.png", "scores.png"):
+        assert (folder / name).read_bytes() == (done.folder / name).read_bytes()
+    text = (folder / FILES[-1]).read_text()
+    assert text.replace(str(folder), str(done.folder)) == done.config.read_text()
+
+    with pytest.raises(FileExistsError, match=r"plan.json.*already there.*overwrite=True"):
+        select_task(task, done.folder, BRIEF)
+    again = select_task(task, done.folder, BRIEF, seed=1, overwrite=True)
+    assert again.plan.tiles.seed == 1
+
+
+def test_tiles_take_the_place_of_the_config_s_images(task: Path, tmp_path: Path) -> None:
+    images = Path(str(task_config().partition("train_data_root: ")[2].splitlines()[0]))
+    assert SAMPLES_IN_CLONE in images.as_posix()
+    done = select_task(task, tmp_path / "out", BRIEF, tiles=images, size=64, criterion="knee")
+    assert done.plan.criterion == "knee"
+    assert (done.plan.tiles.used, done.plan.tiles.source) == (8, str(images))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"sample": 8}, "select_task takes no sample: its options are accelerator, .*samples"),
+        ({"pretrained": True}, "takes no pretrained"),
+        ({"size": 64, "means": [0.0]}, "means, size say how tiles are read: name them with tiles"),
+        ({"probe": True, "devices": 2}, "probe runs on one device: leave out devices and num_nod"),
+        ({"criterion": "cka"}, "unknown criterion 'cka'"),
+    ],
+)
+def test_options_that_cannot_be_right_are_refused_first(
+    options: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        select_task(tmp_path / "gone.yaml", tmp_path / "out", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_name_options_as_in_python(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.pytorch.accelerators import CUDAAccelerator
+
+    bare = tmp_path / "bare.yaml"
+    text = task.read_text()
+    bare.write_text(text[: text.index("data:")] + text[text.index("model:") :])
+    with pytest.raises(ValueError, match=r"bare\.yaml has no data: add it, or give tiles with ti"):
+        select_task(bare, tmp_path / "out")
+    monkeypatch.setattr(CUDAAccelerator, "is_available", staticmethod(lambda: False))
+    with pytest.raises(ValueError, match="Lightning cannot run with accelerator='cuda' and prec"):
+        select_task(task, tmp_path / "out", accelerator="cuda")
+    assert not (tmp_path / "out").exists()
