@@ -75,7 +75,7 @@ clean: ## remove the environment and everything else that is made here
 
 # A command can be on PATH and still not work (pyenv's shims), so each Python is tried. The same
 # goes for uv: one that cannot read uv.lock is left alone for a private copy.
-$(STAMP): pyproject.toml uv.lock
+$(STAMP): pyproject.toml uv.lock terratorch_simpler/__init__.py
 	@set -eu; \
 	python=; \
 	for candidate in $(or $(PYTHON),$(PYTHONS)); do \

@@ -3,8 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+import yaml
 
 import terratorch_simpler
 
@@ -44,3 +46,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert terratorch_simpler.__version__ == version("terratorch-simpler")
+
+
+def test_the_citation_names_the_version() -> None:
+    citation = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text())
+    assert citation["version"] == terratorch_simpler.__version__

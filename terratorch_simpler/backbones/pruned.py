@@ -46,7 +46,8 @@ class PrunedBackbone(nn.Module):
             ValueError: If it returns another number of outputs than it has blocks.
         """
         features = self._family.features(self, *args, **kwargs)
-        if not isinstance(features, list | tuple):
+        # A pair of types and not their union, which torch 2.8 and older cannot compile.
+        if not isinstance(features, (list, tuple)):
             return features
         if len(features) != len(self.kept_blocks):
             if len(features) == len(self.output_blocks) == 1:
