@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -139,6 +140,9 @@ def picture(image: NDArray[np.uint8]) -> bytes:
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
     """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
+    figure.set_dpi(dpi)
+    # One draw: Figure.savefig makes two of a figure with a layout, and the bytes are the same.
     # Without the software's version, the same plan gives the same bytes.
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
 from terratorch_simpler.backbones import BY_STRUCTURE
@@ -81,13 +82,13 @@ def test_without_measured_costs_the_page_tells_the_parameters(plan: PruningPlan)
 def test_each_figure_is_rendered_once(plan: PruningPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files hold the pictures that the page shows."""
     drawn = []
-    savefig = Figure.savefig
+    draw = Figure.draw
 
-    def counted(self: Figure, *args: Any, **kwargs: Any) -> None:
+    def counted(self: Figure, renderer: RendererBase) -> None:
         drawn.append(self)
-        savefig(self, *args, **kwargs)
+        draw(self, renderer)
 
-    monkeypatch.setattr(Figure, "savefig", counted)
+    monkeypatch.setattr(Figure, "draw", counted)
     files = report_files(plan, "plan.json", {})
     assert len(drawn) == 2
     for name in ("similarity.png", "scores.png"):
