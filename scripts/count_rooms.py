@@ -46,15 +46,15 @@ ORDERS: Mapping[str, Sequence[str]] = {
         "catalogue",
         "selection",
         "probing",
-        "task",
         "profiling",
+        "task",
         "registry",
         "callbacks",
         "export",
         FACE,
         "cli",
     ),
-    "studies": (FACE, "records", "measure", "paper", "show"),
+    "studies": (FACE, "records", "svg", "measure", "paper", "show"),
 }
 
 Names = tuple[str, ...]

@@ -8,8 +8,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from terratorch_simpler.messages import one_line
+
 if TYPE_CHECKING:
+    import torch
     from lightning.pytorch import LightningModule
+
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 @contextlib.contextmanager
@@ -34,6 +40,32 @@ def rank() -> int:
 
     number: int = getattr(rank_zero_only, "rank", 0)
     return number
+
+
+def find_device(accelerator: str) -> torch.device:
+    """The device of an accelerator, in Lightning's words.
+
+    Args:
+        accelerator: ``auto`` (the accelerator that is there, or else the CPU), ``cpu``, ``gpu``,
+            ``cuda`` or ``mps``.
+
+    Raises:
+        ValueError: If there is no such accelerator on this machine.
+    """
+    from lightning.fabric import Fabric
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    choices = f"choose one of {', '.join(ACCELERATORS)}"
+    if accelerator not in ACCELERATORS:
+        raise ValueError(f"unknown accelerator {accelerator!r}: {choices}")
+    try:
+        with quiet_lightning():
+            return Fabric(accelerator=accelerator, devices=1).device
+    except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
+        raise ValueError(
+            f"there is no accelerator {accelerator!r} on this machine ({one_line(error)}): "
+            f"{choices}"
+        ) from error
 
 
 def run_pass(

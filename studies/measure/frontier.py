@@ -20,7 +20,7 @@ from torch import nn
 from studies.measure.compose import Folders, compose
 from studies.measure.run import Cell, Row, train
 from studies.records import RESULTS, read_csv, to_csv
-from studies.show.figure import to_svg
+from studies.svg import to_svg
 from terratorch_simpler.files import write_files
 from terratorch_simpler.profiling.costs import inference, time_in_rounds
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -100,11 +98,3 @@ def _draw(
         if chosen:
             row = max(chosen, key=lambda row: row.tiles)
             axes.plot(row.depth / total, curve.retained(row.depth), marker, color=color, ms=9)
-
-
-def to_svg(figure: Figure) -> bytes:
-    """As SVG; the same figure gives the same bytes."""
-    file = io.BytesIO()
-    with rc_context({"svg.hashsalt": "studies"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()

@@ -120,8 +120,9 @@ def ranked(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Ite
 
 def main() -> None:
     """Write the tables and the figure, and put them on the page."""
-    from studies.show.figure import retention_figure, to_svg
+    from studies.show.figure import retention_figure
     from studies.show.page import pages
+    from studies.svg import to_svg
 
     chosen: list[Choice] = read_csv(Choice, RESULTS / "choices.csv")
     probed: list[Probed] = read_csv(Probed, RESULTS / "probed.csv")

@@ -58,14 +58,15 @@ def check_options(options: Namespace) -> None:
 
 def _measure(options: Namespace, console: Console) -> Profile:
     config = TaskConfig.read(options.config) if options.config is not None else None
-    from terratorch_simpler.profiling.costs import find_device
+    from terratorch_simpler.lightning import find_device
 
     device = find_device(options.accelerator)
     console.print("Loading TerraTorch ...")
     from terratorch_simpler.profiling.batch import first_batch, random_example
     from terratorch_simpler.profiling.bench import Settings
     from terratorch_simpler.profiling.profile import run_profile
-    from terratorch_simpler.profiling.subjects import subject_of, subject_of_config
+    from terratorch_simpler.profiling.subjects import subject_of
+    from terratorch_simpler.task.subject import subject_of_config
 
     settings = Settings(
         options.batch_size,

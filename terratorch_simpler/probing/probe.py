@@ -12,12 +12,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.lightning import find_device
 from terratorch_simpler.probing.classes import ClassProbe
 from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Kind, Labels
 from terratorch_simpler.probing.loop import ProbeLoop, run_loop
 from terratorch_simpler.probing.tokens import FeatureReader
-from terratorch_simpler.profiling.costs import find_device
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe, Scores
 from terratorch_simpler.results.wording import describe

@@ -15,43 +15,12 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as record
 from torch.utils.flop_counter import FlopCounterMode
 
-from terratorch_simpler.lightning import quiet_lightning
-from terratorch_simpler.messages import one_line
-
 Key = TypeVar("Key", bound=Hashable)
 
 Example = tuple[Any, dict[str, Any]]
 """One batch as a model takes it: the image, or images by modality, and its other inputs."""
 
 Run = Callable[[], object]
-
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-
-
-def find_device(accelerator: str) -> torch.device:
-    """The device of an accelerator, in Lightning's words.
-
-    Args:
-        accelerator: ``auto`` (the accelerator that is there, or else the CPU), ``cpu``, ``gpu``,
-            ``cuda`` or ``mps``.
-
-    Raises:
-        ValueError: If there is no such accelerator on this machine.
-    """
-    from lightning.fabric import Fabric
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    choices = f"choose one of {', '.join(ACCELERATORS)}"
-    if accelerator not in ACCELERATORS:
-        raise ValueError(f"unknown accelerator {accelerator!r}: {choices}")
-    try:
-        with quiet_lightning():
-            return Fabric(accelerator=accelerator, devices=1).device
-    except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
-        raise ValueError(
-            f"there is no accelerator {accelerator!r} on this machine ({one_line(error)}): "
-            f"{choices}"
-        ) from error
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from terratorch_simpler.backbones.backbone import count_parameters
+from terratorch_simpler.lightning import find_device
 from terratorch_simpler.profiling.batch import example_from, random_example
 from terratorch_simpler.profiling.bench import BATCH_SIZE, ROUNDS, Bench, Settings, describe
-from terratorch_simpler.profiling.costs import Example, find_device
+from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.profiling.interpolation import survey
 from terratorch_simpler.profiling.subjects import Subject, subject_of
 from terratorch_simpler.results.profile import Profile, Row

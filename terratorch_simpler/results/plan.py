@@ -32,6 +32,10 @@ from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.savings import Savings
 
 SCHEMA_VERSION = 1
+SOURCE = "simpler"
+"""Prefix of pruned backbones in TerraTorch's registry."""
+BY_STRUCTURE = "ViT by structure"
+"""Family of the backbones whose list of blocks a rule finds, or the user names."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -11,7 +11,6 @@ import pytest
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
-from terratorch_simpler.backbones import BY_STRUCTURE
 from terratorch_simpler.report import (
     picture,
     read_pictures,
@@ -20,7 +19,7 @@ from terratorch_simpler.report import (
     similarity_figure,
     to_png,
 )
-from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
 from terratorch_simpler.results.wording import decision_sentence, describe, doubts, savings_rows
 from tests.conftest import MakePlan
