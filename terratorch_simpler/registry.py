@@ -210,7 +210,7 @@ def register() -> None:
     """Add the source to TerraTorch's registry; a second call changes nothing."""
     from terratorch.registry import BACKBONE_REGISTRY
 
-    from terratorch_simpler.backbones import SOURCE
+    from terratorch_simpler.results import SOURCE
 
     if SOURCE not in BACKBONE_REGISTRY.keys():  # noqa: SIM118 - `in` looks for names
         BACKBONE_REGISTRY.register_source(SOURCE, SimplerRegistry())

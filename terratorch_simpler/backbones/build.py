@@ -11,10 +11,10 @@ from urllib.error import URLError
 
 from torch import nn
 
-from terratorch_simpler.backbones import SOURCE
 from terratorch_simpler.backbones.families import Family, family_of_name
 from terratorch_simpler.backbones.families.structure import without_memory
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.results import SOURCE
 
 
 def canonical_name(name: str) -> str:

@@ -65,7 +65,8 @@ def _measure(options: Namespace, console: Console) -> Profile:
     from terratorch_simpler.profiling.batch import first_batch, random_example
     from terratorch_simpler.profiling.bench import Settings
     from terratorch_simpler.profiling.profile import run_profile
-    from terratorch_simpler.profiling.subjects import subject_of, subject_of_config
+    from terratorch_simpler.profiling.subjects import subject_of
+    from terratorch_simpler.task.subject import subject_of_config
 
     settings = Settings(
         options.batch_size,

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
-from terratorch_simpler.backbones.build import name_family
 from terratorch_simpler.backbones.families import find_family, is_known
 from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.pruning import prune_backbone
-from terratorch_simpler.task.build import build_task
-from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.tiles.batches import Tiles, by_frame
 from terratorch_simpler.tiles.checks import check_finite, check_images
 
@@ -106,18 +102,28 @@ def subject_of(backbone: str | nn.Module, blocks: str | None = None, **arguments
     if isinstance(backbone, nn.Module) and TASK_MODEL in _class_paths(backbone):
         if arguments:
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a model")
-        return _of_model(backbone, blocks)
+        return subject_of_model(backbone, blocks)
     found = load_backbone(backbone, blocks=blocks, **arguments)
     return Subject(found.label, found)
 
 
-def _of_model(
+def subject_of_model(
     model: nn.Module,
     blocks: str | None,
     name: str | None = None,
     arguments: dict[str, Any] | None = None,
 ) -> Subject:
-    """The backbone of a task's model, which a temporal wrapper or LoRA can hide."""
+    """Take the model of a task; a temporal wrapper or LoRA can hide its backbone.
+
+    Args:
+        model: The model.
+        blocks: Dotted name of its backbone's list of blocks, where no rule finds it.
+        name: Name of the full backbone in its registry, if known.
+        arguments: What the registry built it with.
+
+    Raises:
+        ValueError: If its depth cannot be cut.
+    """
     layers = dict(model.encoder.named_modules(prefix="encoder"))  # type: ignore[union-attr]
     place = next((path for path, layer in layers.items() if is_known(layer)), "encoder")
     wrapped = any(type(layer).__name__ == "TemporalWrapper" for layer in layers.values())
@@ -130,22 +136,3 @@ def _of_model(
 
 def _class_paths(module: nn.Module) -> list[str]:
     return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__]
-
-
-def subject_of_config(
-    config: TaskConfig, blocks: str | None = None
-) -> tuple[Subject, LightningDataModule | None]:
-    """The model of a TerraTorch config, built once as ``terratorch fit`` would, and its data.
-
-    Raises:
-        FileNotFoundError: If a checkpoint does not exist.
-        ValueError: If the config is wrong, or its backbone cannot be cut.
-    """
-    built = build_task(config, blocks)
-    name, arguments = built.name, built.backbone_arguments
-    model = built.model
-    family = name_family(name)
-    if family and not family.builds_all(arguments) and is_known(model.encoder):
-        model.encoder = load_backbone(name, blocks=blocks, **arguments).module
-    subject = _of_model(model, blocks, name, arguments)
-    return replace(subject, label=f"{config.path.stem} ({name})"), built.datamodule

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from terratorch_simpler.backbones import BY_STRUCTURE
 from terratorch_simpler.report.figures import scores_figure, similarity_figure, to_png
 from terratorch_simpler.report.page import render_page
+from terratorch_simpler.results import BY_STRUCTURE
+from terratorch_simpler.results.lines import config_lines
 from terratorch_simpler.results.plan import PruningPlan
-from terratorch_simpler.task.rewrite import config_lines
 
 PAGE = "report.html"
 REPORT = (PAGE, "similarity.png", "scores.png")

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from yaml.constructor import SafeConstructor
 
-from terratorch_simpler.backbones import SOURCE
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.results import SOURCE
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import yaml
 
-from terratorch_simpler.backbones import SOURCE
+from terratorch_simpler.results import SOURCE
+from terratorch_simpler.results.lines import CALLBACK, depth_lines
 from terratorch_simpler.task.config import TaskConfig
-
-CALLBACK = "terratorch_simpler.SimplerCallback"
 
 Edit = tuple[int, int, str]
 """Start and end of a piece of the text, and what it becomes."""
@@ -33,31 +32,12 @@ def simpler_config(
     assert backbone is not None
     arguments = _get(_get(_get(root, "model"), "init_args"), "model_args")
     edits = [(backbone.start_mark.index, backbone.end_mark.index, f"{SOURCE}_{backbone.value}")]
-    edits.append(_after(text, arguments, backbone, _depth_lines(keep_blocks, plan, blocks)))
+    edits.append(_after(text, arguments, backbone, depth_lines(keep_blocks, plan, blocks)))
     if not _has_callback(root):
         edits.append(_callback_edit(text, root))
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
-
-
-def _depth_lines(keep_blocks: int | list[int], plan: str, blocks: str | None) -> list[str]:
-    # Quoted as in a flow list, so that it can stand in flow and block mappings alike.
-    scalar = yaml.safe_dump([plan], width=10**6, default_flow_style=True).strip()[1:-1]
-    lines = [f"backbone_keep_blocks: {keep_blocks}", f"backbone_plan: {scalar}"]
-    return lines + ([f"backbone_blocks: {blocks}"] if blocks is not None else [])
-
-
-def config_lines(
-    name: str, keep_blocks: int | list[int], plan: str, blocks: str | None = None
-) -> str:
-    """The lines for somebody who edits a config by hand."""
-    lines = [f"backbone: {SOURCE}_{name}", *_depth_lines(keep_blocks, plan, blocks)]
-    indented = "".join(f"      {line}\n" for line in lines)
-    return (
-        f"trainer:\n  callbacks:\n    - class_path: {CALLBACK}\n"
-        f"model:\n  init_args:\n    model_args:\n{indented}"
-    )
 
 
 def _get(node: yaml.Node | None, key: str) -> yaml.Node | None:

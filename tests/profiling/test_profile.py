@@ -21,10 +21,11 @@ from terratorch_simpler.profiling.batch import example_from, first_batch, random
 from terratorch_simpler.profiling.bench import Settings
 from terratorch_simpler.profiling.interpolation import survey
 from terratorch_simpler.profiling.profile import profile, run_profile
-from terratorch_simpler.profiling.subjects import Subject, subject_of, subject_of_config
+from terratorch_simpler.profiling.subjects import Subject, subject_of
 from terratorch_simpler.report.figures import profile_figure, to_png
 from terratorch_simpler.results.profile import Profile, Row
 from terratorch_simpler.task.config import TaskConfig
+from terratorch_simpler.task.subject import subject_of_config
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]

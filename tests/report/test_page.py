@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from terratorch_simpler.backbones import BY_STRUCTURE
 from terratorch_simpler.report import (
     picture,
     read_pictures,
@@ -19,6 +18,7 @@ from terratorch_simpler.report import (
     similarity_figure,
     to_png,
 )
+from terratorch_simpler.results import BY_STRUCTURE
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
 from terratorch_simpler.results.wording import decision_sentence, describe, doubts, savings_rows

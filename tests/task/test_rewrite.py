@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from terratorch_simpler.results.lines import CALLBACK, config_lines
 from terratorch_simpler.task.config import TaskConfig
-from terratorch_simpler.task.rewrite import CALLBACK, config_lines, simpler_config
+from terratorch_simpler.task.rewrite import simpler_config
 
 ENTRY = {"class_path": CALLBACK}
 

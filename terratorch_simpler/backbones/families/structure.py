@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from terratorch_simpler.backbones import BY_STRUCTURE
 from terratorch_simpler.backbones.families.family import Arguments, Family, first_convolution
+from terratorch_simpler.results import BY_STRUCTURE
 
 Shape = tuple[int, ...]
 

@@ -1,0 +1,33 @@
+"""The model of a task, as a subject of profiling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lightning.pytorch import LightningDataModule
+
+from terratorch_simpler.backbones.backbone import load_backbone
+from terratorch_simpler.backbones.build import name_family
+from terratorch_simpler.backbones.families import is_known
+from terratorch_simpler.profiling.subjects import Subject, subject_of_model
+from terratorch_simpler.task.build import build_task
+from terratorch_simpler.task.config import TaskConfig
+
+
+def subject_of_config(
+    config: TaskConfig, blocks: str | None = None
+) -> tuple[Subject, LightningDataModule | None]:
+    """The model of a TerraTorch config, built once as ``terratorch fit`` would, and its data.
+
+    Raises:
+        FileNotFoundError: If a checkpoint does not exist.
+        ValueError: If the config is wrong, or its backbone cannot be cut.
+    """
+    built = build_task(config, blocks)
+    name, arguments = built.name, built.backbone_arguments
+    model = built.model
+    family = name_family(name)
+    if family and not family.builds_all(arguments) and is_known(model.encoder):
+        model.encoder = load_backbone(name, blocks=blocks, **arguments).module
+    subject = subject_of_model(model, blocks, name, arguments)
+    return replace(subject, label=f"{config.path.stem} ({name})"), built.datamodule
