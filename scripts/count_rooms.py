@@ -54,7 +54,7 @@ ORDERS: Mapping[str, Sequence[str]] = {
         FACE,
         "cli",
     ),
-    "studies": (FACE, "records", "svg", "measure", "paper", "show"),
+    "studies": (FACE, "records", "svg", "tables", "measure", "paper", "show"),
 }
 
 Names = tuple[str, ...]

@@ -1,65 +1,200 @@
-"""Tables of results: dataclasses as CSV."""
+"""The rows of every table of results."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, astuple, fields
-from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter
-
-from terratorch_simpler.files import write_files
-
-RESULTS = Path(__file__).parent / "results"
-"""What is committed."""
+from dataclasses import dataclass
 
 
-def to_csv(kind: Any, rows: Sequence[Any]) -> str:
-    """Rows of one dataclass, with a header; None is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(kind)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
+@dataclass(frozen=True)
+class Row:
+    """What came of a cell.
 
-
-def read_csv(kind: Any, table: Path) -> list[Any]:
-    """The rows of a file; none if there is no file.
-
-    Raises:
-        ValueError: If they are not of this kind.
+    Attributes:
+        metric: Name of the accuracy.
+        accuracy: On the test tiles, after the last epoch.
+        epochs: How many there were.
+        parameters: Of the whole model.
+        seconds: Of training, on ``threads`` threads.
+        threads: Threads that torch computed with.
     """
-    if not table.is_file():
-        return []
-    with table.open(newline="") as file:
-        rows: list[Any] = TypeAdapter(list[kind]).validate_python(list(csv.DictReader(file)))
-    return rows
+
+    task: str
+    model: str
+    method: str
+    depth: int
+    seed: int
+    metric: str
+    accuracy: float
+    epochs: int
+    parameters: int
+    seconds: float
+    threads: int
 
 
-def complete(
-    kind: Any,
-    table: Path,
-    cases: Iterable[tuple[str, ...]],
-    make: Callable[..., Iterable[Any]],
-) -> Iterator[list[Any]]:
-    """Make the rows of the cases that have none yet; each case is written before the next starts.
+@dataclass(frozen=True)
+class Choice:
+    """One row: how often a depth was chosen.
 
-    Args:
-        kind: Dataclass of the rows; its first fields name the case.
-        table: The CSV file of results, which is added to.
-        cases: What there should be rows of.
-        make: Gives the rows of a case, whose parts are its arguments.
-
-    Yields:
-        The new rows of a case.
+    Attributes:
+        tiles: Tiles that were drawn, in whole groups.
+        times: Of ``shuffles`` draws of so many tiles, how many chose this depth.
+        score: Mean largest score of these draws; above 0 is the premise of ``simpler``.
     """
-    rows = read_csv(kind, table)
-    for case in cases:
-        if not any(astuple(row)[: len(case)] == case for row in rows):
-            made = list(make(*case))
-            rows += made
-            write_files({table: to_csv(kind, rows)}, overwrite=True)
-            yield made
+
+    task: str
+    model: str
+    pooling: str
+    criterion: str
+    tiles: int
+    depth: int
+    times: int
+    shuffles: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Priced:
+    """One row: an arm with one seed.
+
+    Attributes:
+        trained: Parameters that were trained.
+        seconds: Of training.
+        inference_ms: Of one picture in a batch of 16, without gradients: the median of 15 rounds.
+        threads: Threads that torch computed with.
+    """
+
+    arm: str
+    seed: int
+    metric: str
+    accuracy: float
+    parameters: int
+    trained: int
+    seconds: float
+    inference_ms: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One row: a choice in both precisions.
+
+    Attributes:
+        tiles: Tiles that were read, in whole groups.
+        criterion: Who chose.
+        depth: Chosen in 32 bits.
+        depth_bf16: Chosen in bf16-mixed.
+        difference: Largest between an entry of one similarity matrix and the same entry of the
+            other.
+    """
+
+    task: str
+    model: str
+    tiles: int
+    criterion: str
+    depth: int
+    depth_bf16: int
+    difference: float
+
+
+@dataclass(frozen=True)
+class Signs:
+    """One row: what tiles alone show of a backbone.
+
+    Attributes:
+        tiles: Tiles that were read, in whole groups.
+        score: Largest score of ``simpler``; above 0 is its premise.
+        first_to_last: CKA between the patch embedding and the last block's output.
+        dimension_first: Effective dimension of the patch embedding (:func:`effective_dimension`).
+        dimension_most: The largest of any layer.
+        dimension_last: That of the last block's output.
+    """
+
+    task: str
+    model: str
+    tiles: int
+    score: float
+    first_to_last: float
+    dimension_first: float
+    dimension_most: float
+    dimension_last: float
+
+
+@dataclass(frozen=True)
+class Probed:
+    """One row: what the frozen features of a depth give on the validation tiles.
+
+    Attributes:
+        depth: 0 is the input of the first block.
+        metric: What the score is: the metric of the task.
+    """
+
+    task: str
+    model: str
+    depth: int
+    metric: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One row: what a way of choosing keeps, over draws of tiles.
+
+    Attributes:
+        tiles: Tiles of a draw; 0 for baselines that look at none.
+        depth: Mean of the depths chosen, between ``lowest`` and ``highest``.
+        retained: Mean of what they keep of the full depth's accuracy; depths between those of the
+            grid are interpolated.
+        worst: The least of it.
+        beyond: Mean of the blocks kept beyond the least depth that keeps 94 %; below 0 are too few.
+    """
+
+    task: str
+    model: str
+    pooling: str
+    criterion: str
+    tiles: int
+    depth: float
+    lowest: int
+    highest: int
+    retained: float
+    worst: float
+    beyond: float
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One row: the frozen probe beside fine-tuning.
+
+    Attributes:
+        depths: How many are compared.
+        correlation: Spearman's, of probe score and accuracy after fine-tuning over the depths.
+        reached: The least depth at which the probe gives 94 % of what it gives at full depth.
+        retained: What that depth keeps after fine-tuning.
+    """
+
+    task: str
+    model: str
+    depths: int
+    correlation: float
+    reached: int
+    retained: float
+
+
+@dataclass(frozen=True)
+class Retained:
+    """One row: what a depth keeps of the full depth's accuracy after fine-tuning.
+
+    Attributes:
+        seeds: How many there are.
+        accuracy: Their mean.
+        spread: The largest minus the smallest of them.
+        retained: The mean over that of the full depth.
+    """
+
+    task: str
+    model: str
+    depth: int
+    seeds: int
+    accuracy: float
+    spread: float
+    retained: float

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from studies.measure.compose import Folders, compose
 from studies.measure.samples import read, samples_of
-from studies.records import RESULTS, to_csv
+from studies.tables import RESULTS, to_csv
 from terratorch_simpler.criteria import CRITERIA, Matrix
 from terratorch_simpler.files import write_files
 from terratorch_simpler.selection.certainty import assess, cka, is_look, is_settled

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -19,7 +19,8 @@ from torch import Tensor
 from studies.measure.certainty import terms_of
 from studies.measure.compose import Folders, compose, pairs
 from studies.measure.samples import QUIET, read, samples_of
-from studies.records import RESULTS, complete
+from studies.records import Choice
+from studies.tables import RESULTS, complete
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.selection.certainty import cka
 from terratorch_simpler.selection.groups import TILES_PER_GROUP
@@ -28,27 +29,6 @@ from terratorch_simpler.tiles import Pooling
 TABLE = RESULTS / "choices.csv"
 TILES = (32, 64, 128, 256, 512, 1024)
 SHUFFLES = 20
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One row: how often a depth was chosen.
-
-    Attributes:
-        tiles: Tiles that were drawn, in whole groups.
-        times: Of ``shuffles`` draws of so many tiles, how many chose this depth.
-        score: Mean largest score of these draws; above 0 is the premise of ``simpler``.
-    """
-
-    task: str
-    model: str
-    pooling: str
-    criterion: str
-    tiles: int
-    depth: int
-    times: int
-    shuffles: int
-    score: float
 
 
 def choices(task: str, model: str, pooling: Pooling, samples: Tensor) -> Iterator[Choice]:

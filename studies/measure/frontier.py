@@ -7,7 +7,6 @@ side. A seed that has its rows is not run again; times are comparable within a s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -18,36 +17,15 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from studies.measure.compose import Folders, compose
-from studies.measure.run import Cell, Row, train
-from studies.records import RESULTS, read_csv, to_csv
+from studies.measure.run import Cell, train
+from studies.records import Priced, Row
 from studies.svg import to_svg
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.profiling.costs import inference, time_in_rounds
 
 ARMS = Path(__file__).parents[1] / "frontier.yaml"
 BATCH, ROUNDS = 16, 15
-
-
-@dataclass(frozen=True)
-class Priced:
-    """One row: an arm with one seed.
-
-    Attributes:
-        trained: Parameters that were trained.
-        seconds: Of training.
-        inference_ms: Of one picture in a batch of 16, without gradients: the median of 15 rounds.
-        threads: Threads that torch computed with.
-    """
-
-    arm: str
-    seed: int
-    metric: str
-    accuracy: float
-    parameters: int
-    trained: int
-    seconds: float
-    inference_ms: float
-    threads: int
 
 
 def price(study: dict[str, Any], folders: Folders) -> Iterator[list[Priced]]:

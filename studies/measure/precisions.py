@@ -7,7 +7,7 @@ tiles of a task.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,32 +17,11 @@ from torch import Tensor
 from studies.measure.certainty import matrix_of, whole_groups
 from studies.measure.compose import CONTROL, SAME_TILES, Folders, compose, pairs
 from studies.measure.samples import QUIET, read, samples_of
-from studies.records import RESULTS, complete
+from studies.records import Precision
+from studies.tables import RESULTS, complete
 from terratorch_simpler.criteria import CRITERIA
 
 TABLE = RESULTS / "precisions.csv"
-
-
-@dataclass(frozen=True)
-class Precision:
-    """One row: a choice in both precisions.
-
-    Attributes:
-        tiles: Tiles that were read, in whole groups.
-        criterion: Who chose.
-        depth: Chosen in 32 bits.
-        depth_bf16: Chosen in bf16-mixed.
-        difference: Largest between an entry of one similarity matrix and the same entry of the
-            other.
-    """
-
-    task: str
-    model: str
-    tiles: int
-    criterion: str
-    depth: int
-    depth_bf16: int
-    difference: float
 
 
 def precisions(task: str, model: str, samples: Tensor, samples_bf16: Tensor) -> Iterator[Precision]:

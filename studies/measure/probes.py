@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from studies.measure.compose import Folders, compose, metric_of, pairs
 from studies.measure.samples import read
-from studies.records import RESULTS, complete
+from studies.records import Probed
+from studies.tables import RESULTS, complete
 from terratorch_simpler.probing.probe import ProbeSettings, run_probe
 
 TABLE = RESULTS / "probed.csv"
@@ -19,22 +19,6 @@ METRICS = {
     "test/R2_Score": "R2",
 }
 """What the probe calls the metrics of the tasks."""
-
-
-@dataclass(frozen=True)
-class Probed:
-    """One row: what the frozen features of a depth give on the validation tiles.
-
-    Attributes:
-        depth: 0 is the input of the first block.
-        metric: What the score is: the metric of the task.
-    """
-
-    task: str
-    model: str
-    depth: int
-    metric: str
-    score: float
 
 
 def probe(task: str, model: str, folders: Folders) -> list[Probed]:

@@ -21,7 +21,8 @@ from torch import nn
 
 from studies.measure.compose import Folders, compose, fits, metric_of, models
 from studies.measure.methods import FIRST, METHODS
-from studies.records import RESULTS, read_csv, to_csv
+from studies.records import Row
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.lightning import quiet_lightning
 
@@ -46,32 +47,6 @@ class Cell:
     method: str
     depth: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """What came of a cell.
-
-    Attributes:
-        metric: Name of the accuracy.
-        accuracy: On the test tiles, after the last epoch.
-        epochs: How many there were.
-        parameters: Of the whole model.
-        seconds: Of training, on ``threads`` threads.
-        threads: Threads that torch computed with.
-    """
-
-    task: str
-    model: str
-    method: str
-    depth: int
-    seed: int
-    metric: str
-    accuracy: float
-    epochs: int
-    parameters: int
-    seconds: float
-    threads: int
 
 
 def cells_of(study: dict[str, Any]) -> Iterator[Cell]:

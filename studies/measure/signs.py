@@ -5,7 +5,6 @@ For every backbone on the training tiles of a task, from one pass and without la
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,33 +13,11 @@ from torch import Tensor
 from studies.measure.certainty import matrix_of, whole_groups
 from studies.measure.compose import SAME_TILES, Folders, compose, pairs
 from studies.measure.samples import read, samples_of
-from studies.records import RESULTS, complete
+from studies.records import Signs
+from studies.tables import RESULTS, complete
 from terratorch_simpler.criteria import CRITERIA
 
 TABLE = RESULTS / "signs.csv"
-
-
-@dataclass(frozen=True)
-class Signs:
-    """One row: what tiles alone show of a backbone.
-
-    Attributes:
-        tiles: Tiles that were read, in whole groups.
-        score: Largest score of ``simpler``; above 0 is its premise.
-        first_to_last: CKA between the patch embedding and the last block's output.
-        dimension_first: Effective dimension of the patch embedding (:func:`effective_dimension`).
-        dimension_most: The largest of any layer.
-        dimension_last: That of the last block's output.
-    """
-
-    task: str
-    model: str
-    tiles: int
-    score: float
-    first_to_last: float
-    dimension_first: float
-    dimension_most: float
-    dimension_last: float
 
 
 def effective_dimension(samples: Tensor) -> float:

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from studies.paper.rows import Row, compose, row_of, rows
-from studies.records import read_csv, to_csv
+from studies.tables import read_csv, to_csv
 from terratorch_simpler.files import make_folder, write_files
 
 Variant = Literal["full", "simpler"]

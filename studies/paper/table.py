@@ -7,7 +7,7 @@ from pathlib import Path
 
 from studies.paper.rows import Row, datasets, models, rows
 from studies.paper.run import Result, Weights
-from studies.records import read_csv
+from studies.tables import read_csv
 
 HEADER = (
     "data set", "model", "paper: full", "simpler", "kept", "ours: full", "simpler", "kept",

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from statistics import mean
 
 from studies.measure.compose import CONTROL
-from studies.measure.frontier import Priced
 from studies.measure.methods import FIRST
-from studies.measure.run import Row
-from studies.show.curves import Curve, Retained, matters
+from studies.records import Priced, Ranked, Retained, Row
+from studies.show.curves import Curve, matters
 from studies.show.markdown import plus_minus, table
-from studies.show.retention import Ranked
 
 
 def retention(found: dict[tuple[str, str], Curve]) -> str:

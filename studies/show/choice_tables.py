@@ -6,13 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import mean
 
-from studies.measure.choices import TILES, Choice
+from studies.measure.choices import TILES
 from studies.measure.compose import CONTROL, SAME_TILES
-from studies.measure.precisions import Precision
-from studies.measure.signs import Signs
+from studies.records import Choice, Judged, Precision, Signs
 from studies.show.curves import Curve, matters
 from studies.show.markdown import table
-from studies.show.retention import Judged
 
 STABLE = ("simpler", "stabilization")
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from studies.measure.run import Row, committed
-from studies.records import RESULTS, read_csv
+from studies.measure.run import committed
+from studies.records import Row
+from studies.tables import RESULTS, read_csv
 
 
 @dataclass(frozen=True)

@@ -10,28 +10,8 @@ import numpy as np
 
 from studies.measure.compose import CONTROL, models
 from studies.measure.methods import FIRST
-from studies.measure.run import Row
+from studies.records import Retained, Row
 from terratorch_simpler.results.probe import SHARE
-
-
-@dataclass(frozen=True)
-class Retained:
-    """One row: what a depth keeps of the full depth's accuracy after fine-tuning.
-
-    Attributes:
-        seeds: How many there are.
-        accuracy: Their mean.
-        spread: The largest minus the smallest of them.
-        retained: The mean over that of the full depth.
-    """
-
-    task: str
-    model: str
-    depth: int
-    seeds: int
-    accuracy: float
-    spread: float
-    retained: float
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from studies.measure.compose import CONTROL
 from terratorch_simpler.results.probe import SHARE
 
 if TYPE_CHECKING:
-    from studies.measure.probes import Probed
+    from studies.records import Judged, Probed
     from studies.show.curves import Curve
-    from studies.show.retention import Judged
 
 COLUMNS = 3
 CHOOSES = {"simpler": "v", "stabilization": "^"}

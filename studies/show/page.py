@@ -6,16 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from studies.measure.choices import Choice
-from studies.measure.frontier import Priced
-from studies.measure.precisions import Precision
-from studies.measure.run import Row, committed
-from studies.measure.signs import Signs
-from studies.records import RESULTS, read_csv
+from studies.measure.run import committed
+from studies.records import Choice, Judged, Precision, Priced, Ranked, Row, Signs
 from studies.show.accuracy_tables import frontier, methods, probe, retention
 from studies.show.choice_tables import criteria, precisions, signs, stability
 from studies.show.curves import blocks, curves
-from studies.show.retention import Judged, Ranked
+from studies.tables import RESULTS, read_csv
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"

@@ -9,66 +9,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from studies.measure.choices import Choice
 from studies.measure.compose import CONTROL
-from studies.measure.probes import Probed
 from studies.measure.run import committed
-from studies.records import RESULTS, read_csv, to_csv
-from studies.show.curves import Curve, Retained, blocks, curves, matters
+from studies.records import Choice, Judged, Probed, Ranked, Retained
+from studies.show.curves import Curve, blocks, curves, matters
+from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.probe import SHARE
 
 PAPER = 5 / 24
 """Share of the blocks that the paper keeps of Prithvi-EO-2."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One row: what a way of choosing keeps, over draws of tiles.
-
-    Attributes:
-        tiles: Tiles of a draw; 0 for baselines that look at none.
-        depth: Mean of the depths chosen, between ``lowest`` and ``highest``.
-        retained: Mean of what they keep of the full depth's accuracy; depths between those of the
-            grid are interpolated.
-        worst: The least of it.
-        beyond: Mean of the blocks kept beyond the least depth that keeps 94 %; below 0 are too few.
-    """
-
-    task: str
-    model: str
-    pooling: str
-    criterion: str
-    tiles: int
-    depth: float
-    lowest: int
-    highest: int
-    retained: float
-    worst: float
-    beyond: float
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """One row: the frozen probe beside fine-tuning.
-
-    Attributes:
-        depths: How many are compared.
-        correlation: Spearman's, of probe score and accuracy after fine-tuning over the depths.
-        reached: The least depth at which the probe gives 94 % of what it gives at full depth.
-        retained: What that depth keeps after fine-tuning.
-    """
-
-    task: str
-    model: str
-    depths: int
-    correlation: float
-    reached: int
-    retained: float
 
 
 def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:

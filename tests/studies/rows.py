@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from studies.measure.compose import Folders
-from studies.measure.run import Cell, Row
+from studies.measure.run import Cell
+from studies.records import Row
 
 FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 

@@ -22,7 +22,7 @@ from studies.paper.mados import BANDS, MADOS, Crops
 from studies.paper.rows import CONFIGS, Row, compose, datasets, models, row_of, rows
 from studies.paper.run import Result, Run, run_all
 from studies.paper.sen4map import Places
-from studies.records import read_csv
+from studies.tables import read_csv
 from tests.rasters import write_raster
 
 ROOT = Path(__file__).parents[2]

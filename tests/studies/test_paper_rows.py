@@ -13,7 +13,7 @@ import yaml
 
 from studies.paper import rows, run, table
 from studies.paper.run import Result
-from studies.records import read_csv
+from studies.tables import read_csv
 from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import BRIEF, Terratorch
 

@@ -8,17 +8,16 @@ import yaml
 from torch import nn
 
 from studies.measure import frontier
-from studies.measure.choices import Choice
 from studies.measure.compose import Folders
 from studies.measure.methods import FIRST
-from studies.measure.probes import Probed
-from studies.measure.run import Cell, Row
-from studies.records import complete, read_csv
+from studies.measure.run import Cell
+from studies.records import Choice, Priced, Probed, Row
 from studies.show.compare import compare
 from studies.show.curves import curves, matters
 from studies.show.figure import retention_figure
 from studies.show.page import filled, pages
 from studies.show.retention import judge, ranked
+from studies.tables import complete, read_csv
 from tests.studies.rows import FOLDERS, row_of
 
 
@@ -106,7 +105,7 @@ def test_the_frontier_goes_on_with_the_next_seed(
     for seeds in ([0], [0, 1]):
         file.write_text(yaml.safe_dump({**study, "seeds": seeds}, sort_keys=False))
         frontier.main(FOLDERS, study=file)
-    rows: list[frontier.Priced] = read_csv(frontier.Priced, tmp_path / "frontier.csv")
+    rows: list[Priced] = read_csv(frontier.Priced, tmp_path / "frontier.csv")
     assert [(row.arm, row.seed) for row in rows] == [
         (arm, seed) for seed in (0, 1) for arm in study["arms"]
     ]

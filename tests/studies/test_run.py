@@ -8,8 +8,9 @@ import yaml
 from studies.measure import run
 from studies.measure.compose import Folders, compose, fits, metric_of, models, tasks
 from studies.measure.methods import FIRST
-from studies.measure.run import Cell, Row, cells_of, configure, run_study
-from studies.records import read_csv
+from studies.measure.run import Cell, cells_of, configure, run_study
+from studies.records import Row
+from studies.tables import read_csv
 from tests.studies.rows import FOLDERS, row_of
 
 STUDY = {
