@@ -9,6 +9,9 @@ VENV ?= .venv
 PYTHON ?=
 DEPENDENCY_GROUPS ?= dev
 PYTEST_ARGS ?= -n 2 --dist loadfile
+# What `make test-lowest` runs: something of every dependency, and what compiles.
+LOWEST_ARGS ?= -n 2 --dist loadfile tests/test_package.py tests/test_similarity.py tests/test_pruning.py \
+	tests/cli tests/probing/test_ridge.py tests/report tests/results tests/selection
 # Where the full study finds its data sets and its weights: studies/README.md lists them.
 SOURCES ?= study/sources
 WEIGHTS ?= study/weights
@@ -16,6 +19,8 @@ WEIGHTS ?= study/weights
 PYTHONS := python3.11 python3.12 python3.13 python3
 TOOLS := .tools
 BENCHMARK_VENV := .venv-benchmark
+LOWEST_VENV := .venv-lowest
+LOWEST_DAY := 2026-11-15
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
@@ -26,7 +31,7 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test lint benchmark study study-full clean
+.PHONY: help setup demo test test-lowest lint benchmark study study-full clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -40,6 +45,9 @@ demo: $(STAMP) ## choose a depth for the embedded sample, prune and report, in d
 
 test: $(STAMP) ## run the tests (PYTEST_ARGS= chooses)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-lowest: $(LOWEST_VENV)/.complete ## run a part of the tests with the lowest versions allowed
+	$(LOWEST_VENV)/bin/python -m pytest $(LOWEST_ARGS)
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check
@@ -66,25 +74,44 @@ study-full: $(STAMP) ## fine-tune all grids of the study, hours (SOURCES=, WEIGH
 	done
 
 clean: ## remove the environment and everything else that is made here
-	@for venv in '$(VENV)' $(BENCHMARK_VENV); do \
+	@for venv in '$(VENV)' $(BENCHMARK_VENV) $(LOWEST_VENV); do \
 		if [ -f "$$venv/pyvenv.cfg" ]; then rm -rf "$$venv"; fi; \
 	done
 	rm -rf $(TOOLS) .mypy_cache .pytest_cache .ruff_cache build demo dist lightning_logs
 	find terratorch_simpler tests scripts benchmarks studies -name __pycache__ -prune -exec rm -rf {} + \
 		2>/dev/null || true
 
-# A command can be on PATH and still not work (pyenv's shims), so each Python is tried. The same
-# goes for uv: one that cannot read uv.lock is left alone for a private copy.
+# The other packages of this environment are those of one day, so that it stays the same.
+$(LOWEST_VENV)/.complete: pyproject.toml terratorch_simpler/__init__.py
+	@$(call find_tools,$(or $(PYTHON),$(firstword $(PYTHONS)))); \
+	$$uv venv --clear --quiet --python "$$python" $(LOWEST_VENV); \
+	export VIRTUAL_ENV=$(LOWEST_VENV); \
+	$$uv pip compile --quiet --group lowest --resolution lowest-direct \
+		--exclude-newer $(LOWEST_DAY) --python $(LOWEST_VENV)/bin/python \
+		--output-file $(LOWEST_VENV)/requirements.txt pyproject.toml; \
+	$$uv pip sync $(LOWEST_VENV)/requirements.txt; \
+	$$uv pip install --no-deps --editable .; \
+	touch $@
+
 $(STAMP): pyproject.toml uv.lock terratorch_simpler/__init__.py
-	@set -eu; \
+	@$(call find_tools,$(or $(PYTHON),$(PYTHONS))); \
+	UV_PROJECT_ENVIRONMENT='$(VENV)' $$uv sync --frozen --python "$$python" \
+		--no-default-groups $(addprefix --group ,$(DEPENDENCY_GROUPS)); \
+	printf '%s\n' '$(PYTHON)' >'$(STAMP)'
+
+# Sets $$python to the first of the given commands that works, and $$uv. A command can be on PATH and
+# still not work (pyenv's shims), so each Python is tried. The same goes for uv: one that cannot
+# read uv.lock is left alone for a private copy.
+define find_tools
+set -eu; \
 	python=; \
-	for candidate in $(or $(PYTHON),$(PYTHONS)); do \
+	for candidate in $(1); do \
 		python=$$("$$candidate" -c 'import sys; (3, 11) <= sys.version_info < (3, 14) and print(sys.executable)' \
 			2>/dev/null) || python=; \
 		if [ -n "$$python" ]; then break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-		echo 'No working Python 3.11, 3.12 or 3.13 among: $(or $(PYTHON),$(PYTHONS)).' >&2; \
+		echo 'No working Python 3.11, 3.12 or 3.13 among: $(1).' >&2; \
 		echo 'Name one: make setup PYTHON=/path/to/python' >&2; \
 		exit 1; \
 	fi; \
@@ -96,7 +123,5 @@ $(STAMP): pyproject.toml uv.lock terratorch_simpler/__init__.py
 			"$$python" -m venv --clear $(TOOLS); \
 			$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'; \
 		fi; \
-	fi; \
-	UV_PROJECT_ENVIRONMENT='$(VENV)' $$uv sync --frozen --python "$$python" \
-		--no-default-groups $(addprefix --group ,$(DEPENDENCY_GROUPS)); \
-	printf '%s\n' '$(PYTHON)' >'$(STAMP)'
+	fi
+endef
