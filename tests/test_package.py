@@ -51,3 +51,34 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_the_citation_names_the_version() -> None:
     citation = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text())
     assert citation["version"] == terratorch_simpler.__version__
+
+
+IMPORTED_FIRST = """
+import os, sys
+from importlib import import_module
+import lightning.pytorch, torch
+
+for module in sys.argv[1:]:
+    process = os.fork()
+    if process == 0:
+        import_module(module)
+        os._exit(0)
+    if os.waitpid(process, 0)[1] != 0:
+        sys.exit(module)
+"""
+"""Processes that have loaded what takes long, and nothing of ours: one for each module."""
+
+
+def test_every_module_can_be_imported_first() -> None:
+    root = Path(terratorch_simpler.__file__).parent
+    modules = {
+        ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+        for path in root.rglob("*.py")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_FIRST, *sorted(modules)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

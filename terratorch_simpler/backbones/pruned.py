@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from terratorch_simpler.backbones.families.family import Family
 from terratorch_simpler.results.plan import PruningPlan
+
+if TYPE_CHECKING:
+    from terratorch_simpler.backbones.families.family import Family
 
 
 class PrunedBackbone(nn.Module):
