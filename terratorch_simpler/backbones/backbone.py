@@ -1,18 +1,15 @@
-"""Full backbones with what is known of them, and checks of the weights they come with."""
+"""Full backbones: built by name or given, with what is known of them."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
-import zipfile
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from terratorch_simpler.backbones.build import (
     build_full,
@@ -20,9 +17,15 @@ from terratorch_simpler.backbones.build import (
     check_name,
     name_family,
     sketch,
-    weights_file,
 )
 from terratorch_simpler.backbones.families import Family, Statistics, find_family
+from terratorch_simpler.backbones.weights import (
+    check_stored,
+    fingerprint,
+    names_of_weights,
+    reads_weights,
+    weights_file,
+)
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.results.plan import PruningPlan
 
@@ -82,12 +85,7 @@ class Backbone:
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and shapes of its blocks' weights, and sums of their bits."""
-        digest = hashlib.sha256()
-        for name, weight in self.block_list.named_parameters():
-            digest.update(f"{name}{list(weight.shape)}".encode())
-            for sums in _sums_of_bits(weight.detach()):
-                digest.update(sums.cpu().numpy().data)
-        return digest.hexdigest()
+        return fingerprint(self.block_list)
 
     def release(self) -> None:
         """Let the memory of a module that was built here go as soon as nothing holds it.
@@ -108,21 +106,6 @@ class Backbone:
         """
         name = self.name and canonical_name(self.name)
         plan.check_backbone(name, self.depth, self.fingerprint() if self.pretrained else None)
-
-
-def _sums_of_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over the rows and columns of a weight's bits, taken as integers modulo 2^64.
-
-    They are exact, so that they do not depend on device, threads or order, and are taken where the
-    weight is: only they have to be fetched and hashed.
-    """
-    data = weight.contiguous().reshape(-1).view(torch.uint8)
-    if len(data) % 8:
-        data = torch.nn.functional.pad(data, (0, -len(data) % 8))
-    bits = data.view(torch.int64)
-    rows = weight.shape[0] if weight.ndim > 1 and len(bits) % weight.shape[0] == 0 else 1
-    table = bits.view(rows, -1)
-    return table.sum(0), table.sum(1)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -184,8 +167,8 @@ def check_arguments(
     if family is None or family.path is None or blocks is not None:
         # Whether it can be cut shows from its layers: better before a download than after.
         find_family(sketch(name, arguments), blocks, name)
-    if checkpoint is not None and (family is None or _reads_weights(family, arguments)):
-        return _names_of_weights(Path(checkpoint), name, argument)
+    if checkpoint is not None and (family is None or reads_weights(family, arguments)):
+        return names_of_weights(Path(checkpoint), name, argument)
     return None
 
 
@@ -198,13 +181,6 @@ def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
                 f"{name} takes no argument '{unknown}': did you mean {' or '.join(close)}?"
             )
         logger.warning("%s takes no argument '%s': TerraTorch ignores it", name, unknown)
-
-
-def _reads_weights(family: Family[Any], arguments: Mapping[str, Any]) -> bool:
-    pretrained = bool(arguments.get("pretrained", False))
-    return pretrained or (
-        family.weights_always and weights_file(arguments, family.weights) is not None
-    )
 
 
 def wrap_backbone(
@@ -227,45 +203,12 @@ def wrap_backbone(
         ValueError: If it cannot be cut, or its checkpoint does not hold its weights.
     """
     family, path = find_family(module, blocks, name)
-    pretrained = _reads_weights(family, arguments)
+    pretrained = reads_weights(family, arguments)
     backbone = Backbone(module, family, path, name, dict(arguments), pretrained)
     checkpoint = weights_file(arguments, family.weights)
     if pretrained and checkpoint is not None:
         if stored is None:
             # By its layers it reads what, by its name, it would not.
-            stored = _names_of_weights(Path(checkpoint), name, family.weights)
-        _check_checkpoint(checkpoint, stored, backbone)
+            stored = names_of_weights(Path(checkpoint), name, family.weights)
+        check_stored(checkpoint, stored, backbone.label, path, backbone.block_list)
     return backbone
-
-
-def _names_of_weights(path: Path, name: str, argument: str) -> Set[str]:
-    """Names of the weights in a file, which is mapped into memory where its format allows."""
-    try:
-        mapped = zipfile.is_zipfile(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:
-        # A file that torch did not write raises all kinds of things.
-        raise ValueError(
-            f"the checkpoint {path} of {name} is no file of weights, or is damaged (torch.load: "
-            f"{type(error).__name__}): give another one as {argument}"
-        ) from error
-    if not isinstance(weights, Mapping):
-        raise ValueError(
-            f"the checkpoint {path} of {name} holds a {type(weights).__name__}, not weights by "
-            f"name: give another one as {argument}"
-        )
-    return {str(key) for key in weights}
-
-
-def _check_checkpoint(path: str | Path, stored: Set[str], backbone: Backbone) -> None:
-    """Refuse a checkpoint without the blocks' weights, which TerraTorch would only log."""
-    # A wrapper of TerraTorch adds a level of names that a file of weights does not have.
-    blocks = backbone.blocks.rpartition(".")[2]
-    held = {key.rpartition(f"{blocks}.")[2] for key in stored}
-    wanted = [key for key, _ in backbone.block_list.named_parameters()]
-    missing = [key for key in wanted if key not in held]
-    if missing:
-        raise ValueError(
-            f"the checkpoint {path} does not hold {backbone.label}: {len(missing)} of "
-            f"{len(wanted)} block weights are missing, the first is {blocks}.{missing[0]}"
-        )

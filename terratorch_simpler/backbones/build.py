@@ -13,6 +13,7 @@ from torch import nn
 
 from terratorch_simpler.backbones.families import Family, family_of_name
 from terratorch_simpler.backbones.families.structure import without_memory
+from terratorch_simpler.backbones.weights import weights_file
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.results.plan import SOURCE
 
@@ -84,12 +85,6 @@ def build_full(name: str, arguments: dict[str, Any]) -> nn.Module:
     family = family_of_name(source, own_name) or Family[nn.Module]()
     builder = partial(full_sources()[source].build, own_name)
     return _build(name, lambda: family.build(builder, arguments), arguments, family.weights)
-
-
-def weights_file(arguments: Mapping[str, Any], argument: str) -> Any:
-    """The file of weights that arguments name, if they name one."""
-    value = arguments.get(argument)
-    return value.get("file") if isinstance(value, Mapping) else value
 
 
 def _build(
