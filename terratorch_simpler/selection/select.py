@@ -70,7 +70,9 @@ def select(
         backbone: A name of TerraTorch's backbone registry, or a backbone.
         tiles: ``GeoTiffTiles``, a ``DataLoader``, a ``LightningDataModule`` (its training images),
             or any iterable of batches: a tensor [B, C, H, W], a dict with ``image``, or a dict of
-            modalities. Only ``GeoTiffTiles`` and datamodules are normalised here.
+            modalities. Only ``GeoTiffTiles``, datamodules and iterables that say ``bands``,
+            ``means`` and ``stds`` (:class:`~terratorch_simpler.tiles.sources.TileSource`) are
+            normalised here.
         blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
             meant.
         settings: How to select: :class:`~terratorch_simpler.selection.settings.Settings`, which
