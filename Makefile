@@ -95,7 +95,7 @@ $(LOWEST_VENV)/.complete: pyproject.toml terratorch_simpler/__init__.py
 
 $(STAMP): pyproject.toml uv.lock terratorch_simpler/__init__.py
 	@$(call find_tools,$(or $(PYTHON),$(PYTHONS))); \
-	UV_PROJECT_ENVIRONMENT='$(VENV)' $$uv sync --frozen --python "$$python" \
+	UV_PROJECT_ENVIRONMENT='$(VENV)' $$uv sync --frozen --compile-bytecode --python "$$python" \
 		--no-default-groups $(addprefix --group ,$(DEPENDENCY_GROUPS)); \
 	printf '%s\n' '$(PYTHON)' >'$(STAMP)'
 
