@@ -70,8 +70,8 @@ def names(pattern: str | None = None) -> list[str]:
     return found
 
 
-def describe(name: str) -> Entry:
-    """Build a backbone without weights, find its blocks, and run it cut to half its depth."""
+def entry_of(name: str) -> Entry:
+    """Build a backbone without weights, find its blocks, and run it pruned to half its depth."""
     arguments, missing = _needed(name)
     family = name_family(name)
     if missing:

@@ -40,7 +40,7 @@ class SimplerRegistry(Set[str]):
         blocks: str | None = None,
         **arguments: Any,
     ) -> PrunedBackbone:
-        """Build a backbone and cut it.
+        """Build a backbone and prune it.
 
         Args:
             name: Name of the full backbone in TerraTorch's registry.

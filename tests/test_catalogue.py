@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from terratorch_simpler.catalogue import Entry, describe, names
+from terratorch_simpler.catalogue import Entry, entry_of, names
 from terratorch_simpler.cli import main
 
 Build = Callable[..., Any]
@@ -57,7 +57,7 @@ def test_a_pattern_without_a_match_is_a_mistake() -> None:
 def test_backbones_that_can_be_cut(
     name: str, family: str, blocks: str, depth: int, width: int | None
 ) -> None:
-    entry = describe(name)
+    entry = entry_of(name)
     assert (entry.family, entry.blocks, entry.depth) == (family, blocks, depth)
     assert entry.reason is None
     # What reads numbers from tensors cannot be run without weights, so that no width is seen.
@@ -67,7 +67,7 @@ def test_backbones_that_can_be_cut(
 
 def test_parameters_are_those_of_the_full_backbone(build: Build) -> None:
     full = sum(weight.numel() for weight in build("prithvi_eo_tiny", img_size=224).parameters())
-    assert describe("prithvi_eo_tiny").parameters == full
+    assert entry_of("prithvi_eo_tiny").parameters == full
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_parameters_are_those_of_the_full_backbone(build: Build) -> None:
     ],
 )
 def test_backbones_that_cannot_be_cut_say_why(name: str, reason: str) -> None:
-    entry = describe(name)
+    entry = entry_of(name)
     assert entry.family is None
     assert entry.reason is not None
     assert reason in entry.reason
 
 
 def test_dinov3_of_terratorch_can_be_cut_but_needs_its_weights_to_be_looked_at() -> None:
-    entry = describe("dinov3_vitl16")
+    entry = entry_of("dinov3_vitl16")
     assert (entry.family, entry.depth) == ("DINOv3", None)
     assert entry.reason == "needs ckpt_path: build it to see its layers"
 
@@ -107,7 +107,7 @@ def test_a_builder_that_fails_is_a_line_of_the_list(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setitem(TERRATORCH_BACKBONE_REGISTRY._registry, "broken", broken)
     reason = "could not be looked at (ZeroDivisionError: of its own)"
-    assert describe("broken") == Entry("broken", reason=reason)
+    assert entry_of("broken") == Entry("broken", reason=reason)
 
 
 def test_the_command_lists_lines_for_other_programs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from studies.measure.samples import read, samples_of
 from studies.tables import RESULTS, to_csv
 from terratorch_simpler.criteria import CRITERIA, Matrix
 from terratorch_simpler.files import write_files
-from terratorch_simpler.selection.certainty import assess, cka, is_look, is_settled
+from terratorch_simpler.selection.certainty import assess, cka, is_settled, may_stop_at
 from terratorch_simpler.selection.groups import TILES_PER_GROUP
 from terratorch_simpler.similarity import hsic_terms
 
@@ -146,7 +146,7 @@ def study(task: str, model: str, samples: Tensor) -> Iterator[Stop | Stated | Gr
 def _stops(task: str, model: str, criterion: str, shuffles: list[Terms], size: int) -> Stop:
     used, stopped, agree = [], 0, 0
     for terms in shuffles:
-        looks = [groups for groups in range(1, len(terms)) if is_look(groups * size, size)]
+        looks = [groups for groups in range(1, len(terms)) if may_stop_at(groups * size, size)]
         end = next((g for g in looks if is_settled(terms[:g], criterion, 0)), len(terms))
         used.append(end * size)
         if end < len(terms):

@@ -26,13 +26,13 @@ def run(options: Namespace) -> None:
         console.print("Loading TerraTorch ...")
     import terratorch  # noqa: F401 - fills the registry
 
-    from terratorch_simpler.catalogue import describe, names
+    from terratorch_simpler.catalogue import entry_of, names
     from terratorch_simpler.lightning import quiet_lightning
 
     found = names(options.pattern)
     with quiet_lightning():
         entries = [
-            describe(name)
+            entry_of(name)
             for name in track(
                 found, f"{len(found)} backbones", disable=options.quiet or not terminal
             )

@@ -63,31 +63,31 @@ def _measure(options: Namespace, console: Console) -> Profile:
     device = find_device(options.accelerator)
     console.print("Loading TerraTorch ...")
     from terratorch_simpler.profiling.batch import first_batch, random_example
-    from terratorch_simpler.profiling.bench import Settings
+    from terratorch_simpler.profiling.bench import BenchSettings
     from terratorch_simpler.profiling.profile import run_profile
-    from terratorch_simpler.profiling.subjects import subject_of
-    from terratorch_simpler.task.subject import subject_of_config
+    from terratorch_simpler.profiling.profiled import profiled_model
+    from terratorch_simpler.task.profiled import profiled_config_model
 
-    settings = Settings(
+    settings = BenchSettings(
         options.batch_size,
         options.rounds,
         options.every_depth,
         progress=not options.quiet and sys.stdout.isatty(),
     )
     if config is not None:
-        subject, datamodule = subject_of_config(config, options.blocks)
+        profiled, datamodule = profiled_config_model(config, options.blocks)
     else:
         arguments = options.backbone_args or {}
-        subject, datamodule = subject_of(options.backbone, options.blocks, **arguments), None
+        profiled, datamodule = profiled_model(options.backbone, options.blocks, **arguments), None
     if datamodule is None or options.size is not None:
-        example = random_example(subject, options.batch_size, options.size)
+        example = random_example(profiled, options.batch_size, options.size)
     else:
         try:
-            example = first_batch(subject, datamodule, options.batch_size)
+            example = first_batch(profiled, datamodule, options.batch_size)
         except ValueError as error:
             raise ValueError(f"{error}; --size N profiles on random images instead") from error
-    console.print(f"Measuring {subject.label} at up to {subject.backbone.depth} depths ...")
-    return run_profile(subject, example, device, settings)
+    console.print(f"Measuring {profiled.label} at up to {profiled.backbone.depth} depths ...")
+    return run_profile(profiled, example, device, settings)
 
 
 def show(console: Console, profile: Profile) -> None:

@@ -13,8 +13,8 @@ from rich.table import Table
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.cli.probe import show as show_probe
 from terratorch_simpler.results.wording import (
+    block_ranges,
     decision_sentence,
-    describe,
     others_rows,
     savings_rows,
 )
@@ -108,7 +108,7 @@ def show(console: Console, done: TaskSelection) -> None:
         table.add_row(*row)
     console.print(table)
     kept = Table("criterion", "keeps", "blocks", box=None, pad_edge=False)
-    kept.add_row(f"{plan.criterion} (decides)", str(plan.depth), describe(plan.kept_blocks))
+    kept.add_row(f"{plan.criterion} (decides)", str(plan.depth), block_ranges(plan.kept_blocks))
     for name, count, blocks in others_rows(plan):
         kept.add_row(name, str(count), blocks)
     console.print(kept)

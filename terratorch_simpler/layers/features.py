@@ -116,10 +116,10 @@ class _Features(TilePass):
         self.sampler = sampler
         self.kept: list[Tensor] = []
 
-    def add(self, tiles: Tiles, places: range) -> None:
+    def add(self, tiles: Tiles, positions: range) -> None:
         """Run the tiles."""
         check_finite(tiles.image)
-        samples = self.sampler(tiles.image, places, **tiles.inputs).cpu()
+        samples = self.sampler(tiles.image, positions, **tiles.inputs).cpu()
         check_samples(samples, self.kept[0] if self.kept else None)
         if not torch.isfinite(samples).all():
             raise ValueError(

@@ -42,7 +42,7 @@ class LayerReader:
         self._samples: list[Tensor] = []
         self._image: Any = None
         self._picked: Index | None = None
-        self._places: Sequence[int] = ()
+        self._positions: Sequence[int] = ()
 
     def __enter__(self) -> Self:
         blocks = self.backbone.block_list
@@ -61,12 +61,12 @@ class LayerReader:
     ) -> None:
         self._until_exit.close()
 
-    def __call__(self, images: Any, places: Sequence[int], **inputs: Tensor) -> Tensor:
+    def __call__(self, images: Any, positions: Sequence[int], **inputs: Tensor) -> Tensor:
         """Run a batch of tiles.
 
         Args:
             images: What the backbone takes: a tensor, first dimension the batch, or a dict of them.
-            places: Place of each tile in the stream.
+            positions: Position of each tile in the stream.
             **inputs: Further arguments of the backbone.
 
         Returns:
@@ -76,17 +76,17 @@ class LayerReader:
             ValueError: If the backbone cannot run on them, or its blocks change the width.
         """
         if not self.backbone.family.generates:
-            return self._run(images, places, inputs)
+            return self._run(images, positions, inputs)
         samples = []
-        for i, place in enumerate(places):
+        for i, position in enumerate(positions):
             one = apply_to_collection((images, inputs), Tensor, lambda value, i=i: value[i : i + 1])
             with isolate_rng():
-                seed_everything(self.seed + place, verbose=False)
-                samples.append(self._run(one[0], [place], one[1]))
+                seed_everything(self.seed + position, verbose=False)
+                samples.append(self._run(one[0], [position], one[1]))
         return torch.cat(samples, dim=1)
 
-    def _run(self, images: Any, places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
-        self._samples, self._picked, self._places = [], None, places
+    def _run(self, images: Any, positions: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+        self._samples, self._picked, self._positions = [], None, positions
         # A copy, since TiM writes into the dict that it is given.
         self._image = dict(images) if isinstance(images, Mapping) else images
         run = dict(images) if isinstance(images, Mapping) else images

@@ -17,8 +17,8 @@ class LayerSampler(LayerReader):
     """Runs a backbone and reduces the output of every layer to a few samples a tile.
 
     With ``tokens``, the same seeded patch tokens are drawn of a tile at every layer; they depend on
-    the tile's place in the stream, not on its batch. With ``mean`` the one sample of a tile is the
-    mean over its patch tokens. Special tokens are left out.
+    the tile's position in the stream, not on its batch. With ``mean`` the one sample of a tile is
+    the mean over its patch tokens. Special tokens are left out.
 
     Args:
         backbone: The full backbone.
@@ -46,8 +46,8 @@ class LayerSampler(LayerReader):
         # NumPy's generators give the same draw on every device and machine.
         picked = np.stack(
             [
-                np.random.default_rng([self.seed, place]).permutation(patches)[: self.tokens]
-                for place in self._places
+                np.random.default_rng([self.seed, position]).permutation(patches)[: self.tokens]
+                for position in self._positions
             ]
         )
         rows = torch.arange(len(picked), device=tokens.device)[:, None]

@@ -43,7 +43,7 @@ class ClassProbe:
         del grid, first
         self._train.append(self._labelled(features, labels))
 
-    def judge(self, features: Tensor, labels: Tensor, grid: tuple[int, int]) -> None:
+    def validate(self, features: Tensor, labels: Tensor, grid: tuple[int, int]) -> None:
         """Add validation tiles; as :meth:`learn`."""
         del grid
         self._val.append(self._labelled(features, labels))

@@ -48,7 +48,7 @@ class DenseProbe:
         self._origin: float | None = None
         self._counts = torch.zeros(0)
         self._errors = torch.zeros(0)
-        self._learned = self._judged = torch.zeros(0)
+        self._learned = self._validated = torch.zeros(0)
 
     def learn(self, features: Tensor, mask: Tensor, grid: tuple[int, int], first: int) -> None:
         """Add training tiles.
@@ -121,13 +121,13 @@ class DenseProbe:
         layers, targets = len(self.fits), len(sums)
         self._counts = torch.zeros(layers, targets, targets, dtype=torch.float64)
         self._errors = torch.zeros(layers, dtype=torch.float64)
-        self._judged = torch.zeros_like(self._learned)
+        self._validated = torch.zeros_like(self._learned)
 
-    def judge(self, features: Tensor, mask: Tensor, grid: tuple[int, int]) -> None:
+    def validate(self, features: Tensor, mask: Tensor, grid: tuple[int, int]) -> None:
         """Predict validation tiles and add up how far off it is; as :meth:`learn`."""
         assert self.stream is not None
         cells = self._cells(mask, grid)
-        self._judged += _total(cells)
+        self._validated += _total(cells)
         labelled = (cells.pixels > 0).flatten()
         if not labelled.any():
             return
@@ -149,7 +149,7 @@ class DenseProbe:
         Raises:
             ValueError: If no validation pixel is labelled, or all have one value.
         """
-        pixels, sums, squares = self._judged[0], self._judged[1:-1], self._judged[-1]
+        pixels, sums, squares = self._validated[0], self._validated[1:-1], self._validated[-1]
         if pixels == 0:
             raise ValueError(
                 "no pixel of the validation tiles is labelled (all are ignore_index "

@@ -52,14 +52,14 @@ class ProbeLoop(TilePass):
         tiles = unpack(batch, self.backbone.family.inputs)
         return replace(tiles, labels=self.labels.of(batch, len(tiles)))
 
-    def add(self, tiles: Tiles, places: range) -> None:
+    def add(self, tiles: Tiles, positions: range) -> None:
         """Learn from tiles, or predict them: a tile's features are the mean over its frames."""
         labels = tiles.labels
         assert labels is not None
         tiles = self.as_run(tiles)
         check_finite(tiles.image)
         frames = len(tiles) // len(labels)
-        first = places.start * frames
+        first = positions.start * frames
         features = self.reader(tiles.image, range(first, first + len(tiles)), **tiles.inputs)
         if not torch.isfinite(features).all():
             raise ValueError(
@@ -72,9 +72,9 @@ class ProbeLoop(TilePass):
             frames=frames,
         )
         if self.learning:
-            self.head.learn(features, labels, self.reader.grid, places.start)
+            self.head.learn(features, labels, self.reader.grid, positions.start)
         else:
-            self.head.judge(features, labels, self.reader.grid)
+            self.head.validate(features, labels, self.reader.grid)
 
 
 def run_loop(loop: ProbeLoop, accelerator: str, progress: bool) -> int:

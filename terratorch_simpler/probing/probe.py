@@ -20,7 +20,7 @@ from terratorch_simpler.probing.loop import ProbeLoop, run_loop
 from terratorch_simpler.probing.tokens import FeatureReader
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe, Scores
-from terratorch_simpler.results.wording import describe
+from terratorch_simpler.results.wording import block_ranges
 from terratorch_simpler.tiles import MIN_TILES
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 from terratorch_simpler.tiles.sources import Source, open_source, with_statistics
@@ -124,22 +124,24 @@ def run_probe(
     """As :func:`probe`, for a backbone that is built."""
     if plan is not None:
         backbone.check_plan(plan)
-    learn, judge = (with_statistics(source, backbone) for source in _open(train, val, settings))
+    train_source, val_source = (
+        with_statistics(source, backbone) for source in _open(train, val, settings)
+    )
     reader = FeatureReader(backbone, labels.is_dense, settings.seed)
     head = DenseProbe(labels) if labels.is_dense else ClassProbe(labels)
-    loop = ProbeLoop(reader, labels, learn, head, learning=True, samples=settings.samples)
+    loop = ProbeLoop(reader, labels, train_source, head, learning=True, samples=settings.samples)
     learned = run_loop(loop, settings.accelerator, settings.progress)
     if learned < MIN_TILES:
         raise ValueError(f"{learned} training tiles, at least {MIN_TILES} are needed")
     head.fit()
-    loop = ProbeLoop(reader, labels, judge, head, learning=False)
-    judged = run_loop(loop, settings.accelerator, settings.progress)
-    if judged == 0:
+    loop = ProbeLoop(reader, labels, val_source, head, learning=False)
+    validated = run_loop(loop, settings.accelerator, settings.progress)
+    if validated == 0:
         raise ValueError("there are no tiles to validate on: give some as val")
     scores, doubts = head.scores()
     for doubt in doubts:
         warnings.warn(doubt, ProbeWarning, stacklevel=3)
-    found = _probe(backbone, labels, scores, learned, judged)
+    found = _probe(backbone, labels, scores, learned, validated)
     return found if plan is None else beside(found, plan)
 
 
@@ -148,7 +150,7 @@ def beside(found: Probe, plan: PruningPlan) -> Probe:
     if isinstance(plan.spec, int):
         return replace(found, chosen=plan.depth)
     warnings.warn(
-        f"the plan keeps blocks {describe(plan.kept_blocks)}, and the probe measures the first "
+        f"the plan keeps blocks {block_ranges(plan.kept_blocks)}, and the probe measures the first "
         "blocks: it says nothing of them",
         ProbeWarning,
         stacklevel=4,

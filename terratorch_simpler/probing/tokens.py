@@ -17,7 +17,7 @@ class FeatureReader(LayerReader):
     """Runs a backbone and keeps the features of every layer.
 
     For dense tasks these are the patch tokens on their grid, rows first; where a tile has several
-    frames or modalities, their mean at each place. Else the one mean over all patch tokens.
+    frames or modalities, their mean at each position. Else the one mean over all patch tokens.
 
     Args:
         backbone: The full backbone.
@@ -34,10 +34,10 @@ class FeatureReader(LayerReader):
         super().__init__(backbone, seed)
         self.dense = dense
 
-    def _run(self, images: Any, places: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+    def _run(self, images: Any, positions: Sequence[int], inputs: dict[str, Any]) -> Tensor:
         if self.dense:
             self.grid = (0, 0)
-        return super()._run(images, places, inputs)
+        return super()._run(images, positions, inputs)
 
     def _reduce(self, tokens: Tensor) -> Tensor:
         tokens = tokens.float()

@@ -12,27 +12,27 @@ from torch import Tensor
 from terratorch_simpler.backbones.families.structure import image_size
 from terratorch_simpler.lightning import run_pass
 from terratorch_simpler.profiling.costs import Example
-from terratorch_simpler.profiling.subjects import Subject
+from terratorch_simpler.profiling.profiled import ProfiledModel
 from terratorch_simpler.tiles.batches import Batch, Tiles, modalities_of, unpack
 from terratorch_simpler.tiles.sources import open_source
 from terratorch_simpler.tiles.tile_pass import TilePass
 
 
-def random_example(subject: Subject, batch_size: int, size: int | None = None) -> Example:
+def random_example(profiled: ProfiledModel, batch_size: int, size: int | None = None) -> Example:
     """A batch of random values of the shape that the backbone takes.
 
     Args:
-        subject: What is profiled.
+        profiled: What is profiled.
         batch_size: Images in the batch.
         size: Their height and width in pixels; None for what the backbone was built for.
 
     Raises:
         ValueError: If the size does not fit the patches, or the number of frames is not known.
     """
-    backbone = subject.backbone
+    backbone = profiled.backbone
     if backbone.by_frame:
         raise ValueError(
-            f"{subject.label} reads several frames, and how many only its data says: give a batch "
+            f"{profiled.label} reads several frames, and how many only its data says: give a batch "
             "of it, or leave the size out for a config with data"
         )
     patch = backbone.family.patch(backbone.module)
@@ -53,22 +53,24 @@ def random_example(subject: Subject, batch_size: int, size: int | None = None) -
     return image, backbone.family.example_inputs(image)
 
 
-def example_from(subject: Subject, batch: Any, batch_size: int) -> Example:
+def example_from(profiled: ProfiledModel, batch: Any, batch_size: int) -> Example:
     """A batch as the model takes it, of another number of images: repeated or cut.
 
     Raises:
         ValueError: If there is no image in the batch.
     """
-    return _resize(unpack(batch, subject.backbone.family.inputs), batch_size)
+    return _resize(unpack(batch, profiled.backbone.family.inputs), batch_size)
 
 
-def first_batch(subject: Subject, datamodule: LightningDataModule, batch_size: int) -> Example:
+def first_batch(
+    profiled: ProfiledModel, datamodule: LightningDataModule, batch_size: int
+) -> Example:
     """Training images as the task sees them.
 
     Raises:
         ValueError: If the images cannot be read.
     """
-    keep = _FirstTiles(subject.backbone, open_source(datamodule, batch_size, 0))
+    keep = _FirstTiles(profiled.backbone, open_source(datamodule, batch_size, 0))
     run_pass(keep, keep.source.loop, accelerator="cpu")
     return _resize(keep.tiles, batch_size)
 
@@ -82,9 +84,9 @@ class _FirstTiles(TilePass):
         """Take a batch apart, as the model of a task is given it."""
         return unpack(batch, self.backbone.family.inputs)
 
-    def add(self, tiles: Tiles, places: range) -> None:
+    def add(self, tiles: Tiles, positions: range) -> None:
         """Keep the tiles."""
-        del places
+        del positions
         self.tiles = tiles
 
     def has_enough(self) -> bool:

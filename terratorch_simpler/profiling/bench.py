@@ -1,4 +1,4 @@
-"""Measuring what a subject costs at some depths, side by side."""
+"""Measuring what a model costs at some depths, side by side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from terratorch_simpler.profiling.costs import (
     time_in_rounds,
     training_step,
 )
-from terratorch_simpler.profiling.subjects import Subject
+from terratorch_simpler.profiling.profiled import ProfiledModel
 from terratorch_simpler.tiles.batches import modalities_of
 
 BATCH_SIZE = 2
@@ -32,7 +32,7 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """How to measure.
 
     Attributes:
@@ -53,7 +53,7 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
-def describe(example: Example) -> str:
+def image_shapes(example: Example) -> str:
     """Shape of one image of a batch, by modality where there are several."""
     shapes = {
         name: " x ".join(map(str, image.shape[1:]))
@@ -63,7 +63,7 @@ def describe(example: Example) -> str:
 
 
 class Bench:
-    """Measures inference and training steps of a subject at any depth.
+    """Measures inference and training steps of a model at any depth.
 
     One optimizer serves all depths, so that its state is there once; weights that a depth does not
     have get no gradient, and are passed over. Its learning rate is 0: weights keep their values,
@@ -71,22 +71,26 @@ class Bench:
     """
 
     def __init__(
-        self, subject: Subject, example: Example, device: torch.device, settings: Settings
+        self,
+        profiled: ProfiledModel,
+        example: Example,
+        device: torch.device,
+        settings: BenchSettings,
     ) -> None:
-        self.subject, self.device, self.settings = subject, device, settings
+        self.profiled, self.device, self.settings = profiled, device, settings
         self.example: Example = apply_to_collection(
             example, torch.Tensor, lambda value: value.to(device)
         )
-        weights = [weight for weight in subject.whole.parameters() if weight.requires_grad]
+        weights = [weight for weight in profiled.whole.parameters() if weight.requires_grad]
         if not weights:
-            raise ValueError(f"no weight of {subject.label} requires a gradient: nothing to train")
+            raise ValueError(f"no weight of {profiled.label} requires a gradient: nothing to train")
         self.optimizer = torch.optim.AdamW(weights, lr=0.0)
         self.memory: dict[int, dict[str, float]] = {}
 
     def flops(self) -> list[int]:
         """FLOPs of inference at every depth."""
-        module = self.subject.cut(self.subject.backbone.depth)
-        blocks = self.subject.backbone.block_list
+        module = self.profiled.pruned(self.profiled.backbone.depth)
+        blocks = self.profiled.backbone.block_list
         with self._blame():
             return flops_by_depth(inference(module, self.example), blocks)
 
@@ -112,7 +116,7 @@ class Bench:
         return values
 
     def _turn(self, name: str, depth: int) -> Run:
-        module = self.subject.cut(depth)
+        module = self.profiled.pruned(depth)
         if name == "inference":
             return inference(module, self.example)
         return training_step(module, self.example, self.optimizer)
@@ -126,23 +130,23 @@ class Bench:
             run = self._turn(name, depth)
             grown = peak_growth(run, self.device)
             if grown is not None:
-                held = held_by(self.subject.cut(depth), self.example, optimizer)
+                held = held_by(self.profiled.pruned(depth), self.example, optimizer)
                 peaks[f"{name}_bytes"] = held + grown
         return peaks
 
     @contextlib.contextmanager
     def _blame(self) -> Iterator[None]:
         """Turn what a model raises into one message: it is about the batch."""
-        batch = f"{self.settings.batch_size} images of {describe(self.example)}"
+        batch = f"{self.settings.batch_size} images of {image_shapes(self.example)}"
         try:
             yield
         except torch.OutOfMemoryError as error:
             raise ValueError(
-                f"{self.subject.label} does not fit into the memory of {self.device} with {batch}: "
-                "give a smaller batch_size or size"
+                f"{self.profiled.label} does not fit into the memory of {self.device} with "
+                f"{batch}: give a smaller batch_size or size"
             ) from error
         except Exception as error:
             raise ValueError(
-                f"{self.subject.label} does not run with {batch} on {self.device}: "
+                f"{self.profiled.label} does not run with {batch} on {self.device}: "
                 f"{one_line(error)}"
             ) from error

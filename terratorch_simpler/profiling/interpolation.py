@@ -15,7 +15,7 @@ Quantities = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Survey:
+class Interpolated:
     """Quantities at every depth.
 
     Attributes:
@@ -30,12 +30,12 @@ class Survey:
     residual: float | None
 
 
-def survey(
+def measure_and_interpolate(
     total: int,
     measure: Callable[[list[int]], Mapping[int, Quantities]],
     tolerance: float,
     every_depth: bool = False,
-) -> Survey:
+) -> Interpolated:
     """Measure at as few depths as linear interpolation between them allows.
 
     Each measured depth but the first and last is predicted from its measured neighbours. Where that
@@ -58,7 +58,7 @@ def survey(
         if not wrong:
             break
         depths = sorted({*depths, *_halves(depths, wrong)})
-    return Survey(
+    return Interpolated(
         {depth: _between(depth, depths, found) for depth in range(1, total + 1)},
         frozenset(depths),
         max(residuals.values(), default=None),

@@ -10,10 +10,16 @@ from torch import nn
 from terratorch_simpler.backbones.backbone import count_parameters
 from terratorch_simpler.lightning import find_device
 from terratorch_simpler.profiling.batch import example_from, random_example
-from terratorch_simpler.profiling.bench import BATCH_SIZE, ROUNDS, Bench, Settings, describe
+from terratorch_simpler.profiling.bench import (
+    BATCH_SIZE,
+    ROUNDS,
+    Bench,
+    BenchSettings,
+    image_shapes,
+)
 from terratorch_simpler.profiling.costs import Example
-from terratorch_simpler.profiling.interpolation import survey
-from terratorch_simpler.profiling.subjects import Subject, subject_of
+from terratorch_simpler.profiling.interpolation import measure_and_interpolate
+from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_model
 from terratorch_simpler.results.profile import Profile, Row
 
 TOLERANCE = 0.05
@@ -57,32 +63,32 @@ def profile(
             accelerator.
         FileNotFoundError: If a checkpoint does not exist.
     """
-    settings = Settings(batch_size, rounds, every_depth, progress)
+    settings = BenchSettings(batch_size, rounds, every_depth, progress)
     device = find_device(accelerator)
-    subject = subject_of(backbone, blocks, **arguments)
+    profiled = profiled_model(backbone, blocks, **arguments)
     if batch is None:
-        example = random_example(subject, batch_size, size)
+        example = random_example(profiled, batch_size, size)
     else:
-        example = example_from(subject, batch, batch_size)
-    return run_profile(subject, example, device, settings)
+        example = example_from(profiled, batch, batch_size)
+    return run_profile(profiled, example, device, settings)
 
 
 def run_profile(
-    subject: Subject, example: Example, device: torch.device, settings: Settings
+    profiled: ProfiledModel, example: Example, device: torch.device, settings: BenchSettings
 ) -> Profile:
     """Measure at every depth.
 
     Raises:
         ValueError: If the batch does not fit the model or the device, or nothing can be trained.
     """
-    subject.check(example)
+    profiled.check(example)
     generators = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(generators), subject.lent_to(device):
-        bench = Bench(subject, example, device, settings)
-        depth = subject.backbone.depth
+    with torch.random.fork_rng(generators), profiled.lent_to(device):
+        bench = Bench(profiled, example, device, settings)
+        depth = profiled.backbone.depth
         flops = bench.flops()
-        found = survey(depth, bench.measure, TOLERANCE, settings.every_depth)
-        parameters = [count_parameters(subject.cut(kept)) for kept in range(1, depth + 1)]
+        found = measure_and_interpolate(depth, bench.measure, TOLERANCE, settings.every_depth)
+        parameters = [count_parameters(profiled.pruned(kept)) for kept in range(1, depth + 1)]
     rows = []
     for kept, values in found.values.items():
         memory = [values.get(name) for name in ("inference_bytes", "step_bytes")]
@@ -101,10 +107,10 @@ def run_profile(
             )
         )
     return Profile(
-        subject.label,
+        profiled.label,
         str(device),
         settings.batch_size,
-        describe(example),
+        image_shapes(example),
         tuple(rows),
         found.residual,
     )

@@ -98,10 +98,10 @@ def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
 
 def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:
     """What each other criterion keeps: its name, how many blocks, which."""
-    return [(name, len(blocks), describe(blocks)) for name, blocks in plan.others.items()]
+    return [(name, len(blocks), block_ranges(blocks)) for name, blocks in plan.others.items()]
 
 
-def describe(blocks: list[int]) -> str:
+def block_ranges(blocks: list[int]) -> str:
     """Block indices in words: ``0-4`` or ``0-2, 5, 7``."""
     runs = runs_of(blocks)
     return ", ".join(f"{start}-{end}" if end > start else str(start) for start, end in runs)

@@ -16,8 +16,8 @@ from terratorch_simpler.similarity import normalise_hsic
 RESAMPLES = 1000
 MIN_GROUPS = 6
 """Fewer groups say too little of how much they differ: stated shares came out too high."""
-FIRST_LOOK = 8
-"""Groups before sampling may stop; the next looks are at 2, 4, 8, ... times as many."""
+FIRST_STOP = 8
+"""Groups before sampling may stop; then after 2, 4, 8, ... times as many."""
 WORTH_WAITING = 100
 """More tiles than this many times those seen are not worth naming."""
 
@@ -103,14 +103,14 @@ def _times_more(gap: float, spread: float) -> float | None:
     return round(needed**2, 1) if 1 < needed**2 <= WORTH_WAITING else None
 
 
-def is_look(tiles: int, tiles_per_group: int) -> bool:
+def may_stop_at(tiles: int, tiles_per_group: int) -> bool:
     """Whether sampling may stop after this many tiles: 8, 16, 32, ... groups.
 
-    Few looks, since each is a chance to stop by mistake.
+    Seldom, since each time is a chance to stop by mistake.
     """
     groups, rest = divmod(tiles, tiles_per_group)
-    looks, odd = divmod(groups, FIRST_LOOK)
-    return rest == odd == 0 and looks > 0 and looks & (looks - 1) == 0
+    stops, odd = divmod(groups, FIRST_STOP)
+    return rest == odd == 0 and stops > 0 and stops & (stops - 1) == 0
 
 
 def is_settled(terms: NDArray[np.float64], criterion: str, seed: int) -> bool:

@@ -1,4 +1,4 @@
-"""Groups of tiles: how the stream of tiles is cut, whatever batches and processes it comes in."""
+"""Groups of tiles: the stream of tiles divided, whatever batches and processes it comes in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TILES_PER_GROUP: dict[Pooling, int] = {"tokens": 16, "mean": 32}
 
 
 class GroupStream:
-    """Cuts the stream of tiles into groups.
+    """Divides the stream of tiles into groups.
 
-    Group g holds the samples of the tiles at places ``g * size`` to ``(g + 1) * size - 1``. Process
-    r of w runs the tiles of groups r, r + w, r + 2w, ... The rest at the end is a group of its own
-    if it has at least 4 samples of at least 2 tiles, else it joins the group before.
+    Group g holds the samples of the tiles at positions ``g * size`` to ``(g + 1) * size - 1``.
+    Process r of w runs the tiles of groups r, r + w, r + 2w, ... The rest at the end is a group of
+    its own if it has at least 4 samples of at least 2 tiles, else it joins the group before.
 
     Args:
         size: Tiles in a group.
@@ -34,9 +34,9 @@ class GroupStream:
         self._waiting: Tensor | None = None
         self._last: Tensor | None = None
 
-    def owns(self, place: int) -> bool:
+    def owns(self, position: int) -> bool:
         """Whether this process runs the tile at a place of the stream."""
-        return place // self.size % self.world == self.rank
+        return position // self.size % self.world == self.rank
 
     def add(self, samples: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Add the next tiles of this process.

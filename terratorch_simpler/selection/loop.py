@@ -13,7 +13,7 @@ from torch import Tensor
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.layers.sampler import LayerSampler
 from terratorch_simpler.lightning import run_pass
-from terratorch_simpler.selection.certainty import is_look, is_settled
+from terratorch_simpler.selection.certainty import is_settled, may_stop_at
 from terratorch_simpler.selection.decision import Evidence
 from terratorch_simpler.selection.groups import TILES_PER_GROUP, GroupStream
 from terratorch_simpler.selection.settings import Settings
@@ -72,22 +72,22 @@ class SelectionLoop(TilePass):
 
     def parts(self, count: int) -> Iterator[tuple[int, int]]:
         """Divides a batch where sampling may stop, so that its size changes nothing."""
-        looks = [i for i in range(1, count) if is_look(self.seen + i, self.size)]
-        yield from zip([0, *looks], [*looks, count], strict=True)
+        stops = [i for i in range(1, count) if may_stop_at(self.seen + i, self.size)]
+        yield from zip([0, *stops], [*stops, count], strict=True)
 
-    def add(self, tiles: Tiles, places: range) -> None:
+    def add(self, tiles: Tiles, positions: range) -> None:
         """Run the tiles that are this process's own, and keep what the report shows."""
-        names = tiles.names or [f"tile {place}" for place in places]
+        names = tiles.names or [f"tile {position}" for position in positions]
         image, inputs = tiles.image, tiles.inputs
-        self._look(image, places, names)
+        self._inspect(image, positions, names)
         if self.example is None:
             self.example = apply_to_collection((image, inputs), Tensor, lambda one: one[:1].cpu())
         self.names += names
-        own = [place for place in places if self.groups.owns(place)]
+        own = [position for position in positions if self.groups.owns(position)]
         if not own:
             return
-        if len(own) < len(places):
-            index = torch.tensor(own, device=self.device) - places[0]
+        if len(own) < len(positions):
+            index = torch.tensor(own, device=self.device) - positions[0]
             image, inputs = apply_to_collection((image, inputs), Tensor, lambda value: value[index])
         samples = self.sampler(image, own, **inputs)
         self.width = samples.shape[-1]
@@ -96,7 +96,7 @@ class SelectionLoop(TilePass):
         for number, group in self.groups.add(samples):
             similarity.update(group.unbind(), number)
 
-    def _look(self, image: Any, places: range, names: list[str]) -> None:
+    def _inspect(self, image: Any, positions: range, names: list[str]) -> None:
         """Keep what the report shows of the tiles, and what warns of wrong units."""
         for modality, images in modalities_of(image).items():
             statistics = self.statistics.setdefault(
@@ -105,7 +105,9 @@ class SelectionLoop(TilePass):
             statistics.update(images)
             if self._is_spread():
                 sums = images.flatten(1).sum(1).double().cpu()
-                self._checksum += sums @ torch.arange(places.start, places.stop).double().add(1)
+                self._checksum += sums @ torch.arange(positions.start, positions.stop).double().add(
+                    1
+                )
         self.thumbnails.update(next(iter(modalities_of(image).values())), names)
 
     def has_enough(self) -> bool:
@@ -113,7 +115,7 @@ class SelectionLoop(TilePass):
         settings = self.settings
         if settings.depth is not None or not settings.early_stop:
             return False
-        if not is_look(self.seen, self.size):
+        if not may_stop_at(self.seen, self.size):
             return False
         similarity, _ = self.metrics
         with similarity.sync_context():

@@ -16,7 +16,7 @@ TOO_SMALL = "smaller than a chip"
 SCENES_KEPT = 128
 
 Candidate = tuple[int, int]
-"""A scene by its number, and a place in the seeded order of its chips."""
+"""A scene by its number, and a position in the seeded order of its chips."""
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class GeoTiffTiles:
         self.open(0)
 
     def open(self, index: int) -> Scene:
-        """Read the headers of a scene, by its place among the names in order.
+        """Read the headers of a scene, by its position among the names in order.
 
         Raises:
             ValueError: If a file is no raster or does not hold the bands.

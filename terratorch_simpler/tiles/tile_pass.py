@@ -42,12 +42,12 @@ class TilePass(LightningModule):
             value = None if values is None else torch.tensor(values)
             self.register_buffer(name, value, persistent=False)
 
-    def add(self, tiles: Tiles, places: range) -> None:
+    def add(self, tiles: Tiles, positions: range) -> None:
         """Use some tiles.
 
         Args:
             tiles: On the device, normalised where the source has statistics.
-            places: Place of each in the stream.
+            positions: Position of each in the stream.
 
         Raises:
             ValueError: If they cannot be used.

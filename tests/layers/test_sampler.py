@@ -20,7 +20,7 @@ def sample(
     module: nn.Module, tiles: Tensor, pooling: Pooling, tokens: int = TOKENS, seed: int = 0
 ) -> Tensor:
     with LayerSampler(load_backbone(module), pooling, tokens, seed) as sampler:
-        return sampler(tiles, places=range(len(tiles)))
+        return sampler(tiles, positions=range(len(tiles)))
 
 
 @full_float32()
@@ -124,7 +124,7 @@ def test_no_hook_stays_behind(build: Callable[..., Any], tiles: Tensor) -> None:
 
     def interrupted() -> None:
         with sampler:
-            sampler(tiles[:1], places=[0])
+            sampler(tiles[:1], positions=[0])
             raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
@@ -135,5 +135,5 @@ def test_no_hook_stays_behind(build: Callable[..., Any], tiles: Tensor) -> None:
 def test_a_tile_gets_its_tokens_by_its_place(tiny_prithvi: nn.Module, tiles: Tensor) -> None:
     together = sample(tiny_prithvi, tiles[:4], "tokens")
     with LayerSampler(load_backbone(tiny_prithvi), "tokens", TOKENS, 0) as sampler:
-        alone = sampler(tiles[[1, 3]], places=[1, 3])
+        alone = sampler(tiles[[1, 3]], positions=[1, 3])
     torch.testing.assert_close(alone, together[:, [1, 3]], rtol=1e-4, atol=1e-4)

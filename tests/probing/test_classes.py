@@ -45,7 +45,7 @@ def run(labels: Labels, train: Problem, val: Problem, batch: int = 7) -> tuple[S
         probe.learn(features, truth, (1, 1), 0)
     probe.fit()
     for features, truth in batches(val, batch):
-        probe.judge(features, truth, (1, 1))
+        probe.validate(features, truth, (1, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return probe.scores()

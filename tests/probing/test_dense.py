@@ -55,7 +55,7 @@ def run(labels: Labels, train: Problem, val: Problem, batch: int = 1000) -> tupl
         first += len(mask)
     probe.fit()
     for features, mask in batches(val, batch):
-        probe.judge(features, mask, GRID)
+        probe.validate(features, mask, GRID)
     scores, doubts = probe.scores()
     assert not doubts
     return probe, scores
@@ -157,7 +157,7 @@ def test_a_class_that_only_the_validation_tiles_hold_is_named() -> None:
     probe = DenseProbe(Labels("segmentation", CLASSES, -1))
     probe.learn(train[0], torch.where(train[1] == 2, 0, train[1]), GRID, 0)
     probe.fit()
-    probe.judge(*val, GRID)
+    probe.validate(*val, GRID)
     scores, (doubt,) = probe.scores()
     assert "class 2 is in the validation tiles but in no training tile" in doubt
     assert max(scores.values) < 0.75
@@ -198,7 +198,7 @@ def test_nothing_to_judge(kind: Any, value: float, message: str) -> None:
     probe = DenseProbe(Labels(kind, CLASSES, -1))
     probe.learn(features, mask, GRID, 0)
     probe.fit()
-    probe.judge(features, torch.full_like(mask, value), GRID)
+    probe.validate(features, torch.full_like(mask, value), GRID)
     with pytest.raises(ValueError, match=message):
         probe.scores()
 

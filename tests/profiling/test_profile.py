@@ -18,14 +18,14 @@ from terratorch_simpler.cli import main
 from terratorch_simpler.cli.profile import show
 from terratorch_simpler.profiling import costs
 from terratorch_simpler.profiling.batch import example_from, first_batch, random_example
-from terratorch_simpler.profiling.bench import Settings
-from terratorch_simpler.profiling.interpolation import survey
+from terratorch_simpler.profiling.bench import BenchSettings
+from terratorch_simpler.profiling.interpolation import measure_and_interpolate
 from terratorch_simpler.profiling.profile import profile, run_profile
-from terratorch_simpler.profiling.subjects import Subject, subject_of
+from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_model
 from terratorch_simpler.report.figures import profile_figure, to_png
 from terratorch_simpler.results.profile import Profile, Row
 from terratorch_simpler.task.config import TaskConfig
-from terratorch_simpler.task.subject import subject_of_config
+from terratorch_simpler.task.profiled import profiled_config_model
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ class Depths:
 
 def test_a_straight_line_is_measured_at_five_depths() -> None:
     measure = Depths(lambda depth: 3.0 + depth)
-    found = survey(24, measure, 0.05)
+    found = measure_and_interpolate(24, measure, 0.05)
     assert measure.asked == [[1, 7, 12, 18, 24]]
     assert found.measured == {1, 7, 12, 18, 24}
     assert found.residual == pytest.approx(0, abs=1e-9)
@@ -90,7 +90,7 @@ def test_a_straight_line_is_measured_at_five_depths() -> None:
 
 def test_a_curve_is_measured_at_more_depths_until_it_is_straight_between_them() -> None:
     measure = Depths(lambda depth: 1.0 + depth**2)
-    found = survey(24, measure, 0.05)
+    found = measure_and_interpolate(24, measure, 0.05)
     assert len(measure.asked) > 1
     assert all(
         set(few) < set(more) for few, more in zip(measure.asked, measure.asked[1:], strict=False)
@@ -103,7 +103,7 @@ def test_a_curve_is_measured_at_more_depths_until_it_is_straight_between_them() 
 
 
 def test_a_step_is_measured_on_both_sides() -> None:
-    found = survey(24, Depths(lambda depth: 1.0 if depth < 16 else 2.0), 0.05)
+    found = measure_and_interpolate(24, Depths(lambda depth: 1.0 if depth < 16 else 2.0), 0.05)
     assert {15, 16} <= found.measured
     assert found.values[15]["seconds"] == 1.0
     assert found.values[16]["seconds"] == 2.0
@@ -111,21 +111,21 @@ def test_a_step_is_measured_on_both_sides() -> None:
 
 
 def test_noise_is_not_interpolated() -> None:
-    found = survey(12, Depths(lambda depth: 1.0 + depth % 2), 0.05)
+    found = measure_and_interpolate(12, Depths(lambda depth: 1.0 + depth % 2), 0.05)
     assert found.measured == set(range(1, 13))
     assert found.residual is None
 
 
 @pytest.mark.parametrize("total", range(1, 7))
 def test_shallow_models(total: int) -> None:
-    found = survey(total, Depths(float), 0.05)
+    found = measure_and_interpolate(total, Depths(float), 0.05)
     assert [found.values[depth]["seconds"] for depth in found.values] == list(range(1, total + 1))
     assert found.measured == set(range(1, total + 1)) or total == 6
 
 
 def test_every_depth_can_be_asked_for() -> None:
     measure = Depths(float)
-    assert survey(12, measure, 0.05, every_depth=True).residual is None
+    assert measure_and_interpolate(12, measure, 0.05, every_depth=True).residual is None
     assert measure.asked == [list(range(1, 13))]
 
 
@@ -301,13 +301,13 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_model_of_a_config(sample: Path) -> None:
     from terratorch.models import EncoderDecoderFactory
 
-    subject, datamodule = subject_of_config(TaskConfig.read(sample))
+    profiled, datamodule = profiled_config_model(TaskConfig.read(sample))
     assert datamodule is not None
-    image, inputs = first_batch(subject, datamodule, 3)
+    image, inputs = first_batch(profiled, datamodule, 3)
     assert (image.shape, inputs) == ((3, 6, 128, 128), {})
     # Normalised, as the task sees it.
     assert image.abs().mean() < 10
-    found = run_profile(subject, (image, inputs), CPU, Settings(batch_size=3, rounds=1))
+    found = run_profile(profiled, (image, inputs), CPU, BenchSettings(batch_size=3, rounds=1))
     assert (found.label, found.images) == (f"segmentation ({TINY})", "6 x 128 x 128")
     for depth in (1, 5, 12):
         model = EncoderDecoderFactory().build_model(
@@ -337,10 +337,10 @@ def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
     text = text.replace("        - name: ReshapeTokensToImage\n", "")
     config = tmp_path / "task.yaml"
     config.write_text(text)
-    subject, _ = subject_of_config(TaskConfig.read(config))
-    assert subject.backbone.depth == 12
-    example = random_example(subject, 2)
-    found = run_profile(subject, example, CPU, Settings(rounds=1))
+    profiled, _ = profiled_config_model(TaskConfig.read(config))
+    assert profiled.backbone.depth == 12
+    example = random_example(profiled, 2)
+    found = run_profile(profiled, example, CPU, BenchSettings(rounds=1))
     assert len(found.rows) == 12
 
 
@@ -362,14 +362,14 @@ def test_several_modalities(name: str) -> None:
 
 
 def test_frames_and_coordinates_of_prithvi() -> None:
-    subject = subject_of(TINY, num_frames=3, coords_encoding=["time", "location"], img_size=32)
-    image, inputs = random_example(subject, 2)
+    profiled = profiled_model(TINY, num_frames=3, coords_encoding=["time", "location"], img_size=32)
+    image, inputs = random_example(profiled, 2)
     assert image.shape == (2, 6, 3, 32, 32)
     assert {key: value.shape for key, value in inputs.items()} == {
         "temporal_coords": (2, 3, 2),
         "location_coords": (2, 2),
     }
-    assert run_profile(subject, (image, inputs), CPU, Settings(rounds=1)).row(12).flops > 0
+    assert run_profile(profiled, (image, inputs), CPU, BenchSettings(rounds=1)).row(12).flops > 0
 
 
 def test_a_model_with_lora(unet: Callable[..., Any]) -> None:
@@ -378,11 +378,11 @@ def test_a_model_with_lora(unet: Callable[..., Any]) -> None:
         "replace_qkv": "qkv",
         "peft_config_kwargs": {"r": 2, "target_modules": ["qkv.q_linear"]},
     }
-    subject = subject_of(unet(peft_config=lora, backbone_pretrained=False))
-    assert subject.place == "encoder.base_model.model"
-    found = run_profile(subject, random_example(subject, 2), CPU, Settings(rounds=1))
-    full = subject_of(unet())
-    plain = run_profile(full, random_example(full, 2), CPU, Settings(rounds=1))
+    profiled = profiled_model(unet(peft_config=lora, backbone_pretrained=False))
+    assert profiled.place == "encoder.base_model.model"
+    found = run_profile(profiled, random_example(profiled, 2), CPU, BenchSettings(rounds=1))
+    full = profiled_model(unet())
+    plain = run_profile(full, random_example(full, 2), CPU, BenchSettings(rounds=1))
     assert found.row(12).parameters > plain.row(12).parameters
     # Frozen weights have no gradient and no moments.
     assert found.row(12).step_bytes < plain.row(12).step_bytes / 2  # type: ignore[operator]
@@ -390,12 +390,12 @@ def test_a_model_with_lora(unet: Callable[..., Any]) -> None:
 
 def test_a_model_that_sees_dates_one_by_one(unet: Callable[..., Any]) -> None:
     model = unet(backbone_use_temporal=True, backbone_temporal_pooling="mean")
-    subject = subject_of(model)
-    assert subject.place == "encoder.encoder"
+    profiled = profiled_model(model)
+    assert profiled.place == "encoder.encoder"
     with pytest.raises(ValueError, match="several frames"):
-        random_example(subject, 2)
-    example = example_from(subject, torch.randn(1, 6, 2, 32, 32), 2)
-    assert run_profile(subject, example, CPU, Settings(rounds=1)).images == "6 x 2 x 32 x 32"
+        random_example(profiled, 2)
+    example = example_from(profiled, torch.randn(1, 6, 2, 32, 32), 2)
+    assert run_profile(profiled, example, CPU, BenchSettings(rounds=1)).images == "6 x 2 x 32 x 32"
 
 
 def test_a_model_is_left_as_it_was(unet: Callable[..., Any], images: Tensor) -> None:
@@ -417,10 +417,10 @@ def test_a_model_is_left_as_it_was(unet: Callable[..., Any], images: Tensor) -> 
 
 
 def test_a_batch_is_repeated_or_cut(tiny_prithvi: nn.Module, images: Tensor) -> None:
-    subject = subject_of(tiny_prithvi)
-    image, _ = example_from(subject, {"image": images, "mask": images[:, 0]}, 3)
+    profiled = profiled_model(tiny_prithvi)
+    image, _ = example_from(profiled, {"image": images, "mask": images[:, 0]}, 3)
     assert torch.equal(image, images[[0, 1, 0]])
-    image, _ = example_from(subject, [images], 1)
+    image, _ = example_from(profiled, [images], 1)
     assert torch.equal(image, images[:1])
 
 
@@ -539,6 +539,6 @@ def test_the_command(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_subject_swaps_the_backbone(unet: Callable[..., Any]) -> None:
-    subject: Subject = subject_of(unet())
-    assert len(subject.cut(3).encoder.blocks) == 3  # type: ignore[union-attr, arg-type]
-    assert len(subject.whole.encoder.blocks) == 12  # type: ignore[union-attr, arg-type]
+    profiled: ProfiledModel = profiled_model(unet())
+    assert len(profiled.pruned(3).encoder.blocks) == 3  # type: ignore[union-attr, arg-type]
+    assert len(profiled.whole.encoder.blocks) == 12  # type: ignore[union-attr, arg-type]

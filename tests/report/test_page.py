@@ -21,7 +21,12 @@ from terratorch_simpler.report import (
 )
 from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
-from terratorch_simpler.results.wording import decision_sentence, describe, doubts, savings_rows
+from terratorch_simpler.results.wording import (
+    block_ranges,
+    decision_sentence,
+    doubts,
+    savings_rows,
+)
 from tests.conftest import MakePlan
 
 SAVINGS = Savings(Cost(5_600_000, 2_000_000_000, 0.2), Cost(2_800_000, 1_000_000_000, 0.1))
@@ -164,4 +169,4 @@ def test_savings_are_ratios_full_over_pruned() -> None:
     ("blocks", "words"), [([0], "0"), ([0, 1, 2], "0-2"), ([0, 2, 3, 7], "0, 2-3, 7")]
 )
 def test_blocks_are_described_by_runs(blocks: list[int], words: str) -> None:
-    assert describe(blocks) == words
+    assert block_ranges(blocks) == words

@@ -9,8 +9,8 @@ from terratorch_simpler.selection.certainty import (
     MIN_GROUPS,
     assess,
     cka,
-    is_look,
     is_settled,
+    may_stop_at,
     resample,
 )
 
@@ -84,8 +84,8 @@ def test_equal_groups_are_settled_and_different_ones_are_not() -> None:
 
 
 def test_looks_double() -> None:
-    assert [tiles for tiles in range(2049) if is_look(tiles, 16)] == [128, 256, 512, 1024, 2048]
-    assert [tiles for tiles in range(700) if is_look(tiles, 32)] == [256, 512]
+    assert [tiles for tiles in range(2049) if may_stop_at(tiles, 16)] == [128, 256, 512, 1024, 2048]
+    assert [tiles for tiles in range(700) if may_stop_at(tiles, 32)] == [256, 512]
 
 
 def test_cka_is_symmetric_and_rounded() -> None:

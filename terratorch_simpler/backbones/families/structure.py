@@ -73,7 +73,7 @@ def trace(module: nn.Module, blocks: list[nn.Module], image: Shape) -> list[tupl
 
     Args:
         module: A backbone that takes one image.
-        blocks: The blocks to look at.
+        blocks: The blocks whose shapes are wanted.
         image: Shape of the image without the batch.
 
     Returns:

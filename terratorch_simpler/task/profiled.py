@@ -9,14 +9,14 @@ from lightning.pytorch import LightningDataModule
 from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.backbones.build import name_family
 from terratorch_simpler.backbones.families import is_known
-from terratorch_simpler.profiling.subjects import Subject, subject_of_model
+from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_task_model
 from terratorch_simpler.task.build import build_task
 from terratorch_simpler.task.config import TaskConfig
 
 
-def subject_of_config(
+def profiled_config_model(
     config: TaskConfig, blocks: str | None = None
-) -> tuple[Subject, LightningDataModule | None]:
+) -> tuple[ProfiledModel, LightningDataModule | None]:
     """The model of a TerraTorch config, built once as ``terratorch fit`` would, and its data.
 
     Raises:
@@ -29,5 +29,5 @@ def subject_of_config(
     family = name_family(name)
     if family and not family.builds_all(arguments) and is_known(model.encoder):
         model.encoder = load_backbone(name, blocks=blocks, **arguments).module
-    subject = subject_of_model(model, blocks, name, arguments)
-    return replace(subject, label=f"{config.path.stem} ({name})"), built.datamodule
+    profiled = profiled_task_model(model, blocks, name, arguments)
+    return replace(profiled, label=f"{config.path.stem} ({name})"), built.datamodule

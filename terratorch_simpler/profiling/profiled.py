@@ -21,7 +21,7 @@ TASK_MODEL = "terratorch.models.model.Model"
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProfiledModel:
     """A full backbone, and the model of a task around it if there is one.
 
     Attributes:
@@ -41,7 +41,7 @@ class Subject:
         """All of it at full depth."""
         return self._around(self.backbone.module)
 
-    def cut(self, depth: int) -> nn.Module:
+    def pruned(self, depth: int) -> nn.Module:
         """All of it with the first blocks only.
 
         The weights are shared, and there is one model of a task: the one given last is in use.
@@ -92,7 +92,9 @@ class Subject:
         check_finite(tiles.image)
 
 
-def subject_of(backbone: str | nn.Module, blocks: str | None = None, **arguments: Any) -> Subject:
+def profiled_model(
+    backbone: str | nn.Module, blocks: str | None = None, **arguments: Any
+) -> ProfiledModel:
     """Take a backbone by its name or as a module, or the model of a TerraTorch task.
 
     Raises:
@@ -102,17 +104,17 @@ def subject_of(backbone: str | nn.Module, blocks: str | None = None, **arguments
     if isinstance(backbone, nn.Module) and TASK_MODEL in _class_paths(backbone):
         if arguments:
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a model")
-        return subject_of_model(backbone, blocks)
+        return profiled_task_model(backbone, blocks)
     found = load_backbone(backbone, blocks=blocks, **arguments)
-    return Subject(found.label, found)
+    return ProfiledModel(found.label, found)
 
 
-def subject_of_model(
+def profiled_task_model(
     model: nn.Module,
     blocks: str | None,
     name: str | None = None,
     arguments: dict[str, Any] | None = None,
-) -> Subject:
+) -> ProfiledModel:
     """Take the model of a task: its backbone can be hidden by a temporal wrapper or LoRA.
 
     Args:
@@ -131,7 +133,7 @@ def subject_of_model(
     backbone = Backbone(
         module, *find_family(module, blocks, name), name, arguments or {}, by_frame=wrapped
     )
-    return Subject(backbone.label, backbone, model, place)
+    return ProfiledModel(backbone.label, backbone, model, place)
 
 
 def _class_paths(module: nn.Module) -> list[str]:
