@@ -49,10 +49,11 @@ test: $(STAMP) ## run the tests (PYTEST_ARGS= chooses)
 test-lowest: $(LOWEST_VENV)/.complete ## run a part of the tests with the lowest versions allowed
 	$(LOWEST_VENV)/bin/python -m pytest $(LOWEST_ARGS)
 
-lint: $(STAMP) ## check style and types
+lint: $(STAMP) ## check style, types and the imports between rooms
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python scripts/count_rooms.py --check
 
 # The other packages that are measured against go into an environment of their own.
 benchmark: ## measure what selection costs and what pruning saves (SECTIONS= chooses)
