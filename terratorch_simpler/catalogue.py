@@ -151,7 +151,8 @@ def _try_half(backbone: Backbone) -> int | None:
     return width[0] if width else None
 
 
-def _shapes(outputs: Any) -> Any:
+def _shapes(outputs: object) -> Any:
     if isinstance(outputs, torch.Tensor):
         return list(outputs.shape)
+    assert isinstance(outputs, list | tuple)
     return [_shapes(output) for output in outputs]

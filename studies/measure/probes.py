@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from studies.measure.compose import Folders, compose, metric_of, pairs
-from studies.measure.samples import read
+from studies.measure.samples import data_of, read
 from studies.records import Probed
 from studies.tables import RESULTS, complete
 from terratorch_simpler.probing.probe import ProbeSettings, run_probe
@@ -26,7 +26,7 @@ def probe(task: str, model: str, folders: Folders) -> list[Probed]:
     found = read(compose(task, model, folders))
     assert found.labels is not None
     settings = ProbeSettings(progress=False)
-    result = run_probe(found.backbone, found.datamodule, None, found.labels, settings)
+    result = run_probe(found.backbone, data_of(found), None, found.labels, settings)
     metric = METRICS[metric_of(task)]
     scores = result.scores if metric == result.metric else result.others[metric]
     return [Probed(task, model, depth, metric, round(score, 4)) for depth, score in scores.items()]

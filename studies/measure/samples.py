@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from terratorch_simpler.layers.features import read_layers
@@ -29,11 +30,17 @@ def read(config: dict[str, Any]) -> Task:
         return read_task(TaskConfig.read(file))
 
 
+def data_of(task: Task) -> LightningDataModule:
+    """The datamodule of a task: every config of the studies has one."""
+    assert task.datamodule is not None
+    return task.datamodule
+
+
 def samples_of(task: Task, settings: Settings = QUIET) -> Tensor:
     """Samples of every training tile of a task: [tiles, layers, samples of a tile, width]."""
     return read_layers(
         task.backbone,
-        task.datamodule,
+        data_of(task),
         pooling=settings.pooling,
         tokens=settings.tokens,
         samples=MANY,
@@ -46,4 +53,4 @@ def blocks_of(config: dict[str, Any], criterion: str, depth: int) -> list[int]:
     """The blocks that a criterion keeps at a named depth, 0-based."""
     task = read(config)
     settings = replace(QUIET, criterion=criterion, depth=depth)
-    return run_selection(task.backbone, task.datamodule, settings).plan.kept_blocks
+    return run_selection(task.backbone, data_of(task), settings).plan.kept_blocks

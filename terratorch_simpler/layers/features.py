@@ -15,6 +15,7 @@ from terratorch_simpler.tiles.batches import Tiles
 from terratorch_simpler.tiles.checks import check_finite
 from terratorch_simpler.tiles.sources import (
     Source,
+    TileInput,
     open_source,
     samples_and_seed,
     with_statistics,
@@ -24,7 +25,7 @@ from terratorch_simpler.tiles.tile_pass import TilePass
 
 def layer_features(
     backbone: str | nn.Module,
-    tiles: Any,
+    tiles: TileInput,
     *,
     pooling: Pooling = "tokens",
     tokens: int = 16,
@@ -85,7 +86,7 @@ def layer_features(
 
 def read_layers(
     backbone: Backbone,
-    tiles: Any,
+    tiles: TileInput,
     *,
     pooling: Pooling,
     tokens: int,

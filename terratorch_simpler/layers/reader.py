@@ -13,9 +13,10 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning_utilities.core.apply_func import apply_to_collection
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone
+from terratorch_simpler.backbones.families import Images
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.precision import full_float32
 from terratorch_simpler.tiles.batches import modalities_of
@@ -40,7 +41,7 @@ class LayerReader:
         self.backbone, self.seed = backbone, seed
         self._until_exit = ExitStack()
         self._samples: list[Tensor] = []
-        self._image: Any = None
+        self._image: Images | None = None
         self._picked: Index | None = None
         self._positions: Sequence[int] = ()
 
@@ -61,7 +62,7 @@ class LayerReader:
     ) -> None:
         self._until_exit.close()
 
-    def __call__(self, images: Any, positions: Sequence[int], **inputs: Tensor) -> Tensor:
+    def __call__(self, images: Images, positions: Sequence[int], **inputs: Tensor) -> Tensor:
         """Run a batch of tiles.
 
         Args:
@@ -85,7 +86,7 @@ class LayerReader:
                 samples.append(self._run(one[0], [position], one[1]))
         return torch.cat(samples, dim=1)
 
-    def _run(self, images: Any, positions: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+    def _run(self, images: Images, positions: Sequence[int], inputs: dict[str, Any]) -> Tensor:
         self._samples, self._picked, self._positions = [], None, positions
         # A copy, since TiM writes into the dict that it is given.
         self._image = dict(images) if isinstance(images, Mapping) else images
@@ -110,13 +111,15 @@ class LayerReader:
             )
         return torch.stack(self._samples)
 
-    def _take_input(self, _block: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def _take_input(
+        self, _block: nn.Module, inputs: tuple[object, ...], named: dict[str, object]
+    ) -> None:
         self._take(next(iter([*inputs, *named.values()]), None))
 
-    def _take_output(self, _block: Any, _inputs: Any, output: Any) -> None:
+    def _take_output(self, _block: nn.Module, _inputs: object, output: object) -> None:
         self._take(output)
 
-    def _take(self, tokens: Any) -> None:
+    def _take(self, tokens: object) -> None:
         if not isinstance(tokens, Tensor) or tokens.ndim not in (3, 4):
             shape = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
             raise ValueError(f"block {len(self._samples)} gives {shape}, not tokens")
@@ -147,4 +150,5 @@ class LayerReader:
     def _patches(self, tokens: Tensor) -> NDArray[Any]:
         """Which tokens are patches."""
         backbone, count = self.backbone, tokens.shape[1]
-        return np.array(backbone.family.patch_tokens(backbone.module, self._image, count))
+        assert self._image is not None
+        return np.array([*backbone.family.patch_tokens(backbone.module, self._image, count)])

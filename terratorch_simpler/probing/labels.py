@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 Kind = Literal["segmentation", "regression", "classification", "multilabel"]
@@ -56,7 +57,7 @@ class Labels:
         valid = ~values.isnan()
         return valid if self.ignore_index is None else valid & (values != self.ignore_index)
 
-    def of(self, batch: Any, tiles: int) -> Tensor:
+    def of(self, batch: object, tiles: int) -> Tensor:
         """The labels of a batch.
 
         Args:
@@ -106,7 +107,7 @@ def _odd(labels: Tensor) -> float:
     return float(labels[labels != labels.round()][0])
 
 
-def labels_of_task(task: Any) -> Labels | None:
+def labels_of_task(task: LightningModule) -> Labels | None:
     """What the labels of a TerraTorch task are; None if it has none that a probe reads.
 
     Args:

@@ -23,7 +23,7 @@ from terratorch_simpler.results.probe import Probe, Scores
 from terratorch_simpler.results.wording import block_ranges
 from terratorch_simpler.tiles import MIN_TILES
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
-from terratorch_simpler.tiles.sources import Source, open_source, with_statistics
+from terratorch_simpler.tiles.sources import Source, TileInput, open_source, with_statistics
 
 
 class ProbeWarning(UserWarning):
@@ -54,8 +54,8 @@ class ProbeSettings:
 
 def probe(
     backbone: str | nn.Module,
-    train: Any,
-    val: Any = None,
+    train: TileInput,
+    val: TileInput | None = None,
     *,
     task: Kind = "segmentation",
     num_classes: int | None = None,
@@ -115,8 +115,8 @@ def probe(
 
 def run_probe(
     backbone: Backbone,
-    train: Any,
-    val: Any,
+    train: TileInput,
+    val: TileInput | None,
     labels: Labels,
     settings: ProbeSettings,
     plan: PruningPlan | None = None,
@@ -158,7 +158,9 @@ def beside(found: Probe, plan: PruningPlan) -> Probe:
     return found
 
 
-def _open(train: Any, val: Any, settings: ProbeSettings) -> tuple[Source, Source]:
+def _open(
+    train: TileInput, val: TileInput | None, settings: ProbeSettings
+) -> tuple[Source, Source]:
     """Where the tiles of both passes come from.
 
     Raises:

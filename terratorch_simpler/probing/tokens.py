@@ -9,6 +9,7 @@ from einops import reduce
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
+from terratorch_simpler.backbones.families import Images
 from terratorch_simpler.layers.reader import LayerReader
 from terratorch_simpler.tiles.batches import modalities_of
 
@@ -34,7 +35,7 @@ class FeatureReader(LayerReader):
         super().__init__(backbone, seed)
         self.dense = dense
 
-    def _run(self, images: Any, positions: Sequence[int], inputs: dict[str, Any]) -> Tensor:
+    def _run(self, images: Images, positions: Sequence[int], inputs: dict[str, Any]) -> Tensor:
         if self.dense:
             self.grid = (0, 0)
         return super()._run(images, positions, inputs)

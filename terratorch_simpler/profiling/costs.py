@@ -23,7 +23,7 @@ Example = tuple[Any, dict[str, Any]]
 Run = Callable[[], object]
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: object) -> Iterator[Tensor]:
     """The tensors in nested dicts, lists and tuples."""
     if isinstance(value, Tensor):
         yield value
@@ -68,7 +68,7 @@ def _forward(module: nn.Module, example: Example) -> Any:
     return module(dict(image) if isinstance(image, Mapping) else image, **inputs)
 
 
-def _mean_square(output: Any) -> Tensor:
+def _mean_square(output: object) -> Tensor:
     if is_dataclass(output):
         # TerraTorch's models give the output and those of auxiliary heads.
         output = vars(output)
@@ -104,10 +104,10 @@ def flops_by_depth(run: Run, blocks: Iterable[nn.Module]) -> list[int]:
     handles = []
     for index, block in enumerate(blocks):
 
-        def enter(*_: Any, index: int = index) -> None:
+        def enter(*_: object, index: int = index) -> None:
             spent[index] -= counter.get_total_flops()
 
-        def leave(*_: Any, index: int = index) -> None:
+        def leave(*_: object, index: int = index) -> None:
             spent[index] += counter.get_total_flops()
 
         handles += [block.register_forward_pre_hook(enter), block.register_forward_hook(leave)]

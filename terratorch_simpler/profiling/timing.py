@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -34,7 +33,7 @@ class StepTimer(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        batch: Any,
+        batch: dict[str, Tensor],
         batch_idx: int,
     ) -> None:
         """Start the clock."""
@@ -45,8 +44,8 @@ class StepTimer(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: dict[str, Tensor],
         batch_idx: int,
     ) -> None:
         """Stop the clock."""

@@ -96,7 +96,7 @@ class SelectionLoop(TilePass):
         for number, group in self.groups.add(samples):
             similarity.update(group.unbind(), number)
 
-    def _inspect(self, image: Any, positions: range, names: list[str]) -> None:
+    def _inspect(self, image: object, positions: range, names: list[str]) -> None:
         """Keep what the report shows of the tiles, and what warns of wrong units."""
         for modality, images in modalities_of(image).items():
             statistics = self.statistics.setdefault(

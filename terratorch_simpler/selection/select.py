@@ -27,6 +27,7 @@ from terratorch_simpler.selection.thumbnails import Thumbnails
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 from terratorch_simpler.tiles.sources import (
     Source,
+    TileInput,
     open_source,
     samples_and_seed,
     with_statistics,
@@ -58,7 +59,7 @@ class Selection:
 @takes_settings
 def select(
     backbone: str | nn.Module,
-    tiles: Any,
+    tiles: TileInput,
     *,
     blocks: str | None = None,
     settings: Settings | None = None,
@@ -97,7 +98,7 @@ def select(
     return run_selection(load_backbone(backbone, blocks=blocks, **arguments), tiles, settings).plan
 
 
-def run_selection(backbone: Backbone, tiles: Any, settings: Settings) -> Selection:
+def run_selection(backbone: Backbone, tiles: TileInput, settings: Settings) -> Selection:
     """As :func:`select`, for a backbone that is built, with what the report needs."""
     samples, seed = samples_and_seed(tiles, settings.samples, settings.seed)
     source = with_statistics(open_source(tiles, samples, seed), backbone)
@@ -213,7 +214,7 @@ def _output_scale(backbone: Backbone, evidence: Evidence, kept: list[int]) -> fl
     return float(last / full) if full > 0 and last > 0 else None
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Arguments of a builder as JSON can hold them."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

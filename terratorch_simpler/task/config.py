@@ -85,9 +85,9 @@ class TaskConfig:
         return folder
 
 
-def _check(config: Any, path: Path) -> None:
+def _check(config: dict[str, Any], path: Path) -> None:
     """Refuse values that are no config of a task, or one whose backbone cannot be replaced."""
-    node = config
+    node: Any = config
     for key in ("model", "init_args", "model_args"):
         node = node.get(key) if isinstance(node, dict) else None
         if not isinstance(node, dict):

@@ -36,5 +36,6 @@ def probe_task(
         ValueError: If it has no data, or its task no labels that a probe reads.
     """
     labels = check_task(task)
+    assert task.datamodule is not None
     reporter.say(f"Probing {task.backbone.depth} blocks of {task.backbone.label} ...")
     return run_probe(task.backbone, task.datamodule, None, labels, settings, plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +53,7 @@ class Tiles:
         return replace(self, image=image, inputs=inputs)
 
 
-def modalities_of(image: Any) -> dict[str, Tensor]:
+def modalities_of(image: object) -> dict[str, Tensor]:
     """The image tensors of a batch by modality; one without a name is the only one.
 
     Modalities that are no images, such as coordinates or captions, are left out.
@@ -91,11 +91,11 @@ def unpack(batch: Batch, keys: tuple[str, ...]) -> Tiles:
     )
 
 
-def _names(names: Any) -> list[str] | None:
+def _names(names: object) -> list[str] | None:
     if isinstance(names, Mapping):
         # One name a modality: those of the first stand for the tile.
         names = next(iter(names.values()), None)
-    return [str(name) for name in names] if names is not None else None
+    return [str(name) for name in names] if isinstance(names, Iterable) else None
 
 
 def by_frame(tiles: Tiles) -> Tiles:

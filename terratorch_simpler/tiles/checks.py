@@ -117,7 +117,9 @@ def check_statistics(
         raise ValueError(f"stds must be above 0, got {min(stds)}")
 
 
-def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | None = None) -> None:
+def check_images(
+    image: object, backbone: Backbone, inputs: Mapping[str, Any] | None = None
+) -> None:
     """Refuse images that the backbone cannot read.
 
     Args:
@@ -138,6 +140,7 @@ def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | Non
             f"{backbone.label} reads {what}, the batch holds {_describe(image)}: make the tiles "
             "what the backbone reads"
         )
+    assert isinstance(image, Tensor | Mapping)
     _check_bands(images, bands, backbone)
     try:
         family.check(module, image, inputs or {}, backbone.arguments)
@@ -151,7 +154,7 @@ def check_images(image: Any, backbone: Backbone, inputs: Mapping[str, Any] | Non
             )
 
 
-def check_finite(image: Any) -> None:
+def check_finite(image: object) -> None:
     """Refuse images with holes.
 
     Args:
@@ -166,7 +169,7 @@ def check_finite(image: Any) -> None:
         )
 
 
-def _describe(image: Any) -> str:
+def _describe(image: object) -> str:
     if isinstance(image, Mapping):
         return f"the modalities {', '.join(map(str, image))}"
     return f"a tensor {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__

@@ -48,6 +48,10 @@ class TileSource(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
 
 
+TileInput = TileSource | LightningDataModule | Iterable[Batch]
+"""What can be given as tiles; a ``DataLoader`` is an iterable of batches."""
+
+
 class Stream:
     """Wraps any iterable of batches, so that Lightning does not take a list for several loaders."""
 
@@ -85,7 +89,9 @@ class Source:
         return sum(dropped.values())
 
 
-def open_source(tiles: Any, samples: int | None, seed: int, split: Split = "training") -> Source:
+def open_source(
+    tiles: TileInput, samples: int | None, seed: int, split: Split = "training"
+) -> Source:
     """Turn anything that :func:`terratorch_simpler.select` takes as tiles into a source.
 
     Args:
@@ -109,8 +115,10 @@ def open_source(tiles: Any, samples: int | None, seed: int, split: Split = "trai
         )
     if isinstance(tiles, TileSource):
         return _open_tiles(tiles)
-    if isinstance(tiles, Iterable) and not isinstance(tiles, str | Tensor | Mapping):
-        return Source(type(tiles).__name__, {"dataloaders": Stream(tiles)})
+    # A caller without type checks can give anything.
+    given: object = tiles
+    if isinstance(given, Iterable) and not isinstance(given, str | Tensor | Mapping):
+        return Source(type(given).__name__, {"dataloaders": Stream(given)})
     raise ValueError(
         "tiles must be GeoTiffTiles, a DataLoader, a LightningDataModule or an iterable of "
         f"batches, got {type(tiles).__name__} (for a folder: GeoTiffTiles(folder, bands=[...]))"
@@ -133,7 +141,7 @@ def _open_tiles(tiles: TileSource) -> Source:
     )
 
 
-def samples_and_seed(tiles: Any, samples: int | None, seed: int | None) -> tuple[int, int]:
+def samples_and_seed(tiles: TileInput, samples: int | None, seed: int | None) -> tuple[int, int]:
     """Most tiles to use, and the seed.
 
     Args:

@@ -13,7 +13,7 @@ from studies.measure import run
 from studies.measure.compose import Folders, compose
 from studies.measure.norms import refitted
 from studies.measure.run import Cell, configure
-from studies.measure.samples import QUIET, read, samples_of
+from studies.measure.samples import QUIET, data_of, read, samples_of
 from terratorch_simpler.selection.select import run_selection
 
 FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
@@ -38,7 +38,7 @@ def test_a_refitted_norm_gives_the_moments_of_the_full_depth() -> None:
 def test_baselines_keep_the_blocks_that_a_plan_names() -> None:
     task = read(compose("sample_landuse", "mae12", FOLDERS))
     settings = replace(QUIET, criterion="first", depth=4)
-    others = run_selection(task.backbone, task.datamodule, settings).plan.others
+    others = run_selection(task.backbone, data_of(task), settings).plan.others
     for method in ("block_influence", "angular_distance"):
         config = configure(Cell("sample_landuse", "mae12", method, 4, 0), FOLDERS)
         blocks = config["model"]["init_args"]["model_args"]["backbone_keep_blocks"]
