@@ -8,7 +8,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 PYTHON ?=
 DEPENDENCY_GROUPS ?= dev
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadscope
 # Where the full study finds its data sets and its weights: studies/README.md lists them.
 SOURCES ?= study/sources
 WEIGHTS ?= study/weights
@@ -26,7 +26,7 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test lint benchmark study study-full clean
+.PHONY: help setup demo test test-slow test-all lint benchmark study study-full clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -38,7 +38,13 @@ setup: $(STAMP) ## make the environment from uv.lock in .venv (PYTHON= and VENV=
 demo: $(STAMP) ## choose a depth for the embedded sample, prune and report, in demo/
 	$(BIN)/terratorch-simpler demo --output demo --overwrite
 
-test: $(STAMP) ## run the tests (PYTEST_ARGS= chooses)
+test: $(STAMP) ## run the quick tests, some minutes (PYTEST_ARGS= chooses)
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## run the tests that `make test` leaves out
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-all: $(STAMP) ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP) ## check style and types
