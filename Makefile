@@ -8,7 +8,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 PYTHON ?=
 DEPENDENCY_GROUPS ?= dev
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadscope
 # What `make test-lowest` runs: something of every dependency, and what compiles.
 LOWEST_ARGS ?= -n 2 --dist loadfile tests/test_package.py tests/test_similarity.py tests/test_pruning.py \
 	tests/cli tests/probing/test_ridge.py tests/report tests/results tests/selection
@@ -31,7 +31,7 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test test-lowest lint benchmark study study-full clean
+.PHONY: help setup demo test test-slow test-all test-lowest lint benchmark study study-full clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -43,7 +43,13 @@ setup: $(STAMP) ## make the environment from uv.lock in .venv (PYTHON= and VENV=
 demo: $(STAMP) ## choose a depth for the embedded sample, prune and report, in demo/
 	$(BIN)/terratorch-simpler demo --output demo --overwrite
 
-test: $(STAMP) ## run the tests (PYTEST_ARGS= chooses)
+test: $(STAMP) ## run the quick tests, some minutes (PYTEST_ARGS= chooses)
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## run the tests that `make test` leaves out
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-all: $(STAMP) ## run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-lowest: $(LOWEST_VENV)/.complete ## run a part of the tests with the lowest versions allowed

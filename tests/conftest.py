@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ctypes
+import gc
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,29 @@ TINY = "prithvi_eo_v2_tiny_tl"
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _free_memory() -> None:
+    """Give back what only circles hold: tasks and trainers hold each other, for gigabytes."""
+    gc.collect()
+    if sys.platform == "linux":
+        # The C library keeps what was freed, in pieces; other libraries than glibc may lack this.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_of_a_module() -> Iterator[None]:
+    yield
+    _free_memory()
+
+
+@pytest.fixture(autouse=True)
+def _memory_of_a_slow_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if request.node.get_closest_marker("slow") is not None:
+        _free_memory()
 
 
 @pytest.fixture(scope="session")

@@ -68,8 +68,13 @@ def layer_features(
         FileNotFoundError: If a checkpoint does not exist.
 
     Example:
-        >>> layers = layer_features("prithvi_eo_v2_300", tiles, pretrained=True)  # doctest: +SKIP
-        >>> linear_cka(layers[5].flatten(0, 1), layers[24].flatten(0, 1))  # doctest: +SKIP
+        >>> from terratorch_simpler import linear_cka
+        >>> tiles = [torch.randn(8, 6, 32, 32)]
+        >>> layers = layer_features("prithvi_eo_tiny", tiles, tokens=4)
+        >>> layers.shape
+        torch.Size([5, 8, 4, 256])
+        >>> 0 < linear_cka(layers[1].flatten(0, 1), layers[4].flatten(0, 1)) < 1
+        tensor(True)
     """
     return read_layers(
         load_backbone(backbone, blocks=blocks, **arguments),

@@ -91,8 +91,14 @@ def select(
         FileNotFoundError: If a checkpoint does not exist.
 
     Example:
-        >>> tiles = GeoTiffTiles("tiles/", bands=["BLUE", "GREEN", "RED"])  # doctest: +SKIP
-        >>> plan = select("prithvi_eo_v2_300", tiles, pretrained=True)  # doctest: +SKIP
+        >>> from terratorch_simpler import GeoTiffTiles
+        >>> sample = "terratorch_simpler/samples"
+        >>> bands = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
+        >>> tiles = GeoTiffTiles(f"{sample}/train/images", bands, size=64, samples=16)
+        >>> weights = {"pretrained": True, "ckpt_path": f"{sample}/prithvi_eo_v2_tiny_tl.pt"}
+        >>> plan = select("prithvi_eo_v2_tiny_tl", tiles, progress=False, **weights)
+        >>> plan.kept_blocks == list(range(plan.depth)), plan.total_depth
+        (True, 12)
     """
     settings, arguments = settings_from(settings, options)
     return run_selection(load_backbone(backbone, blocks=blocks, **arguments), tiles, settings).plan

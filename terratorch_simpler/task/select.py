@@ -61,8 +61,12 @@ def select_task(
         OSError: If a file is missing or cannot be written.
 
     Example:
-        >>> chosen = select_task("task.yaml", "chosen", samples=256)  # doctest: +SKIP
-        >>> chosen.plan.depth, chosen.config  # doctest: +SKIP
+        >>> from tempfile import TemporaryDirectory
+        >>> config = "configs/sample/segmentation.yaml"
+        >>> with TemporaryDirectory() as folder:
+        ...     chosen = select_task(config, folder, samples=8, progress=False)
+        >>> chosen.plan.total_depth, chosen.config.name
+        (12, 'segmentation_simpler.yaml')
     """
     reporter = reporter or Reporter()
     settings, others = settings_from(settings, options)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ BRIEF = (
     "--trainer.enable_model_summary=false",
 )
 """One training step, and a batch or so of everything else."""
-
-
-@pytest.fixture(autouse=True)
-def _free_memory() -> Iterator[None]:
-    """Tasks and trainers hold each other: gigabytes must not wait for the garbage collector."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

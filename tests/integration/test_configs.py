@@ -10,8 +10,6 @@ import yaml
 
 from tests.integration.conftest import BRIEF, CONFIGS, SAMPLES, Terratorch
 
-pytestmark = pytest.mark.integration
-
 SAMPLE = sorted((CONFIGS / "sample").glob("*.yaml"))
 LARGE = sorted(
     path
@@ -25,6 +23,7 @@ PREDICT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", SAMPLE, ids=lambda path: path.stem)
 def test_the_sample_configs_fit_test_and_predict(
     config: Path, terratorch: Terratorch, tmp_path: Path
@@ -41,6 +40,7 @@ def test_the_sample_configs_fit_test_and_predict(
     assert any((tmp_path / "predicted").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", LARGE, ids=lambda path: path.stem)
 def test_the_300m_configs_train_a_step(
     config: Path, terratorch: Terratorch, tmp_path: Path

@@ -9,7 +9,7 @@ import pytest
 from terratorch_simpler.cli import main
 from terratorch_simpler.results.plan import PruningPlan
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 
 def test_the_demo_compares_the_full_and_the_pruned_model(

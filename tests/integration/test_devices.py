@@ -13,6 +13,8 @@ import yaml
 from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import CONFIGS, ROOT, SAMPLES
 
+pytestmark = pytest.mark.slow
+
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
 # 69 tiles: four groups of 16, and a rest that the other process settles.
 TILES = {"tiles": str(SAMPLES / "train" / "images"), "size": 64, "samples": 69}

@@ -17,8 +17,6 @@ from PIL import Image
 from tests.integration.conftest import BRIEF, CONFIGS, Terratorch
 from tests.rasters import landscape, write_raster
 
-pytestmark = pytest.mark.integration
-
 SIZE = 64
 TILES = 2
 
@@ -116,6 +114,7 @@ def _fit(terratorch: Terratorch, config: str, folder: Path) -> Any:
     return fitted
 
 
+@pytest.mark.slow
 @every_case
 @pruned_only
 def test_the_config_trains_a_step(
@@ -130,6 +129,7 @@ def test_the_config_trains_a_step(
         _check_coordinates(fitted, frames=3)
 
 
+@pytest.mark.slow
 @pruned_only
 def test_four_dates(
     pruned: bool, terratorch: Terratorch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from terratorch_simpler.cli import main
 from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import CONFIGS, ROOT, SAMPLES
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 CPU = ("--accelerator", "cpu")
 NAME = "prithvi_eo_v2_tiny_tl"

@@ -15,7 +15,7 @@ from terratorch_simpler.cli import main
 from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import BRIEF, Terratorch
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 
 def _only_checkpoint(folder: Path) -> Path:

@@ -344,7 +344,10 @@ def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
     assert len(found.rows) == 12
 
 
-@pytest.mark.parametrize("name", ["terramind_v1_tiny", "terramind_v1_tiny_tim"])
+@pytest.mark.parametrize(
+    "name",
+    ["terramind_v1_tiny", pytest.param("terramind_v1_tiny_tim", marks=pytest.mark.slow)],
+)
 def test_several_modalities(name: str) -> None:
     found = profile(
         name,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import pytest
+
 from tests.backbones.families.tester import BackboneTester
 
 GENERATES = "it draws tokens from a distribution on the way, which the full one cannot trace either"
 
 
+@pytest.mark.slow
 class TestTerraMindTim(BackboneTester):
     name = "terramind_v1_tiny_tim"
     arguments: ClassVar[dict[str, Any]] = {"modalities": ["S2L2A"], "img_size": 224}

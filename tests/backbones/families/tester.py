@@ -9,7 +9,7 @@ import math
 import pickle
 import random
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -83,6 +83,13 @@ class BackboneTester:
     def _loaded(self, build: Any) -> None:
         """The registry is full once TerraTorch is imported."""
 
+    @pytest.fixture
+    def _fresh_compiler(self) -> Iterator[None]:
+        """What was compiled is forgotten, before and after: it holds on to the backbone."""
+        torch.compiler.reset()
+        yield
+        torch.compiler.reset()
+
     def image(self, seed: int = 1, batch: int = 2) -> Any:
         """A seeded batch of tiles."""
         generator = torch.Generator().manual_seed(seed)
@@ -131,6 +138,19 @@ class BackboneTester:
         every = prune_backbone(full, list(range(self.depth)), "kept")
         outputs = self.run(every)
         return [outputs[block] for block in kept]
+
+    def check_copy(self, copied: Any, pruned: Any) -> None:
+        """A copy gives the same outputs, on weights of its own."""
+        assert type(copied) is type(pruned)
+        assert copied.kept_blocks == pruned.kept_blocks
+        assert copied.full_depth == pruned.full_depth
+        before = self.run(pruned)
+        assert equal(self.run(copied), before)
+        with torch.no_grad():
+            for weight in copied.parameters():
+                weight.zero_()
+        assert equal(self.run(pruned), before)
+        assert not equal(self.run(copied), before)
 
     def keeps(self, promise: str, try_it: Callable[[Any], None]) -> None:
         """Hold the pruned backbone to a promise, or show that the full one cannot keep it."""
@@ -207,31 +227,20 @@ class BackboneTester:
 
     def test_pickle(self) -> None:
         pruned = self.pruned()
+        self.check_copy(pickle.loads(pickle.dumps(pruned)), pruned)
         stream = io.BytesIO()
         torch.save(pruned, stream)
         stream.seek(0)
-        for copied in (
-            pickle.loads(pickle.dumps(pruned)),
-            torch.load(stream, weights_only=False),
-        ):
-            assert type(copied) is type(pruned)
-            assert copied.kept_blocks == pruned.kept_blocks
-            assert equal(self.run(copied), self.run(pruned))
+        self.check_copy(torch.load(stream, weights_only=False), pruned)
 
     def test_deepcopy(self) -> None:
         pruned = self.pruned()
-        before = self.run(pruned)
-        copied = copy.deepcopy(pruned)
-        assert equal(self.run(copied), before)
-        with torch.no_grad():
-            for weight in copied.parameters():
-                weight.zero_()
-        assert equal(self.run(pruned), before)
-        assert not equal(self.run(copied), before)
+        # What TerraTorch binds to the backbone it builds must not be bound in the copy.
+        self.check_copy(copy.deepcopy(pruned), pruned)
 
+    @pytest.mark.usefixtures("_fresh_compiler")
     def test_compile(self) -> None:
         def try_it(module: Any) -> None:
-            torch.compiler.reset()
             compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
             torch.testing.assert_close(tensors(self.run(compiled)), tensors(self.run(module)))
 
