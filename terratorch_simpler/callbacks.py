@@ -8,7 +8,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from terratorch_simpler.backbones.pruned import PrunedBackbone
-from terratorch_simpler.results.plan import PruningPlan, keep_spec
+from terratorch_simpler.results.blocks import keep_spec
+from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import decision_sentence, doubts
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.backbones.pruned import PrunedBackbone, empty_pruned
-from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks
+from terratorch_simpler.results.blocks import check_kept_blocks
+from terratorch_simpler.results.plan import PruningPlan
 
 Outputs = Literal["full_depth", "kept"]
 

@@ -67,7 +67,7 @@ class SimplerRegistry(Set[str]):
         from terratorch_simpler.backbones.backbone import load_backbone
         from terratorch_simpler.backbones.build import canonical_name, check_name
         from terratorch_simpler.pruning import prune_backbone
-        from terratorch_simpler.results.plan import check_kept_blocks
+        from terratorch_simpler.results.blocks import check_kept_blocks
 
         name = canonical_name(name)
         depth = Depth(keep_blocks, Path(plan) if plan is not None else None, calibration)
@@ -143,7 +143,8 @@ class Depth:
     def resolve(self, full: Backbone) -> PruningPlan | None:
         """The plan that decides, or None where ``keep_blocks`` stands alone."""
         from terratorch_simpler.lightning import rank
-        from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks
+        from terratorch_simpler.results.blocks import check_kept_blocks
+        from terratorch_simpler.results.plan import PruningPlan
         from terratorch_simpler.selection.select import calibrate
 
         if self.plan is not None and self.plan.is_file():

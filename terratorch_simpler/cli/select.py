@@ -12,12 +12,8 @@ from rich.table import Table
 
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.cli.probe import show as show_probe
-from terratorch_simpler.results.wording import (
-    block_ranges,
-    decision_sentence,
-    others_rows,
-    savings_rows,
-)
+from terratorch_simpler.results.blocks import block_ranges
+from terratorch_simpler.results.wording import decision_sentence, others_rows, savings_rows
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.task.run import TaskSelection

@@ -18,9 +18,9 @@ from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Kind, Labels
 from terratorch_simpler.probing.loop import ProbeLoop, run_loop
 from terratorch_simpler.probing.tokens import FeatureReader
+from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe, Scores
-from terratorch_simpler.results.wording import block_ranges
 from terratorch_simpler.tiles import MIN_TILES
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 from terratorch_simpler.tiles.sources import Source, TileInput, open_source, with_statistics

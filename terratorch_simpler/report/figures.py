@@ -11,10 +11,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from terratorch_simpler.results.blocks import runs_of
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import SHARE, Probe
 from terratorch_simpler.results.profile import Profile
-from terratorch_simpler.results.wording import runs_of
 
 KEPT, REMOVED, SHARE_COLOR = "#1b7f5c", "#9aa5b1", "#d9822b"
 

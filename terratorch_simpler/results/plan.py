@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +27,7 @@ from terratorch_simpler.criteria import (
     unknown_criterion,
 )
 from terratorch_simpler.files import write_files
+from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
 from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.savings import Savings
 
@@ -291,44 +291,3 @@ class PruningPlan(_Record):
                     "run 'terratorch-simpler select' on this backbone, or name the depth with "
                     "keep_blocks"
                 )
-
-
-def keep_spec(kept_blocks: list[int]) -> int | list[int]:
-    """The shortest ``keep_blocks`` for these blocks: a number for the first ones, else the list."""
-    count = len(kept_blocks)
-    return count if kept_blocks == list(range(count)) else list(kept_blocks)
-
-
-def check_kept_blocks(keep: int | list[int], total: int) -> list[int]:
-    """Turn ``keep_blocks`` into a list of block indices.
-
-    Args:
-        keep: Number of first blocks, or sorted 0-based indices.
-        total: Number of blocks of the full backbone.
-
-    Returns:
-        Sorted 0-based indices.
-
-    Raises:
-        ValueError: If the number is not in 1..total, or the list is empty, unsorted, has an index
-            twice or one outside 0..total-1.
-    """
-    if isinstance(keep, bool) or not isinstance(keep, int | list):
-        raise ValueError(f"keep_blocks must be a number or a list of block indices, got {keep!r}")
-    if isinstance(keep, int):
-        if not 1 <= keep <= total:
-            raise ValueError(
-                f"keep_blocks is {keep}, but this backbone has {total} blocks: "
-                f"choose from 1 to {total}"
-            )
-        return list(range(keep))
-    wrong = [block for block in keep if isinstance(block, bool) or not isinstance(block, int)]
-    if not keep or wrong:
-        raise ValueError(f"keep_blocks must list whole numbers, got {keep!r}")
-    if any(not 0 <= block < total for block in keep):
-        raise ValueError(
-            f"keep_blocks {keep} names a block outside 0..{total - 1} (indices are 0-based)"
-        )
-    if any(a >= b for a, b in pairwise(keep)):
-        raise ValueError(f"keep_blocks {keep} must be sorted and without repeats")
-    return list(keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import SHARE, Probe
 from terratorch_simpler.results.savings import Savings
@@ -99,23 +100,6 @@ def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
 def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:
     """What each other criterion keeps: its name, how many blocks, which."""
     return [(name, len(blocks), block_ranges(blocks)) for name, blocks in plan.others.items()]
-
-
-def block_ranges(blocks: list[int]) -> str:
-    """Block indices in words: ``0-4`` or ``0-2, 5, 7``."""
-    runs = runs_of(blocks)
-    return ", ".join(f"{start}-{end}" if end > start else str(start) for start, end in runs)
-
-
-def runs_of(numbers: list[int]) -> list[tuple[int, int]]:
-    """First and last of each run of consecutive numbers in a sorted list."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = runs[-1][0], number
-        else:
-            runs.append((number, number))
-    return runs
 
 
 def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:

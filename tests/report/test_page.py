@@ -19,14 +19,10 @@ from terratorch_simpler.report import (
     similarity_figure,
     to_png,
 )
+from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
-from terratorch_simpler.results.wording import (
-    block_ranges,
-    decision_sentence,
-    doubts,
-    savings_rows,
-)
+from terratorch_simpler.results.wording import decision_sentence, doubts, savings_rows
 from tests.conftest import MakePlan
 
 SAVINGS = Savings(Cost(5_600_000, 2_000_000_000, 0.2), Cost(2_800_000, 1_000_000_000, 0.1))

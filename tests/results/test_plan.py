@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from terratorch_simpler.results.plan import PruningPlan, check_kept_blocks, keep_spec
+from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
+from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
 
 MakePlan = Callable[..., PruningPlan]
