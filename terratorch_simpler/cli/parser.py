@@ -37,8 +37,8 @@ def build_parser() -> ArgumentParser:
     commands.add_subcommand("report", _report(), help="write the report of a plan again")
     commands.add_subcommand("probe", _probe(), help="measure what every depth offers, with labels")
     commands.add_subcommand("profile", _profile(), help="measure what every depth costs")
-    commands.add_subcommand("backbones", _backbones(), help="list which backbones can be cut")
     commands.add_subcommand("demo", _demo(), help="do the main job on the embedded sample")
+    commands.add_subcommand("backbones", _backbones(), help="list which backbones can be cut")
     return parser
 
 
