@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
@@ -27,7 +28,8 @@ class PrunedBackbone(nn.Module):
     """
 
     full_class: ClassVar[type[nn.Module]]
-    _family: ClassVar[Family[Any]]
+    _family: ClassVar[type[Family[Any]]]
+    _features: ClassVar[Callable[..., Any]]
     kept_blocks: list[int]
     full_depth: int
     output_blocks: list[int]
@@ -47,7 +49,7 @@ class PrunedBackbone(nn.Module):
         Raises:
             ValueError: If it returns another number of outputs than it has blocks.
         """
-        features = self._family.features(self, *args, **kwargs)
+        features = self._features(*args, **kwargs)
         # A pair of types and not their union, which torch 2.8 and older cannot compile.
         if not isinstance(features, (list, tuple)):
             return features
@@ -63,7 +65,7 @@ class PrunedBackbone(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle by the class that was pruned: the pruned class is made when it is needed."""
-        return empty_pruned, (self.full_class, type(self._family)), self.__dict__
+        return empty_pruned, (self.full_class, self._family), self.__dict__
 
 
 _CLASSES: dict[tuple[type[nn.Module], type[Family[Any]]], type[PrunedBackbone]] = {}
@@ -76,7 +78,9 @@ def _pruned_class(full: type[nn.Module], family: type[Family[Any]]) -> type[Prun
             "__module__": __name__,
             "__doc__": f"A pruned {full.__name__}.",
             "full_class": full,
-            "_family": family(),
+            "_family": family,
+            # A plain function: torch.export of older versions follows no other object's method.
+            "_features": family.features,
         }
         _CLASSES[full, family] = type(f"Pruned{full.__name__}", (PrunedBackbone, full), namespace)
     return _CLASSES[full, family]

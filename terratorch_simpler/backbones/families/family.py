@@ -192,12 +192,13 @@ class Family(Generic[Module]):
 
     # Its outputs
 
-    def features(self, module: Module, *args: Any, **kwargs: Any) -> Any:
+    @staticmethod
+    def features(module: Any, *args: Any, **kwargs: Any) -> Any:
         """Run a pruned backbone and give one output for each kept block.
 
         By default this is ``forward`` of the class that the pruned backbone was made from.
         """
-        return module.full_class.forward(module, *args, **kwargs)  # type: ignore[union-attr]
+        return module.full_class.forward(module, *args, **kwargs)
 
     def settings(self, module: Module) -> dict[str, Any]:
         """Attributes that a pruned backbone gets beside those of the full one."""

@@ -104,7 +104,8 @@ class Prithvi(Family["PrithviViT"]):
             "location_coords": torch.zeros(len(image), 2),
         }
 
-    def features(self, module: PrithviViT, *args: Any, **kwargs: Any) -> Any:
+    @staticmethod
+    def features(module: PrithviViT, *args: Any, **kwargs: Any) -> Any:
         """``forward_features``, which gives an output for every block."""
         return module.forward_features(*args, **kwargs)
 

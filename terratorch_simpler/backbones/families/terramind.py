@@ -145,10 +145,11 @@ class TerraMindTiM(TerraMind):
         super().write_bands(bands, arguments)
         return {}
 
-    def features(self, module: TerraMindViT, *args: Any, **kwargs: Any) -> Any:
+    @staticmethod
+    def features(module: TerraMindViT, *args: Any, **kwargs: Any) -> Any:
         """Run on a copy: it writes what it generates into the dict that it is given."""
         images = [dict(arg) if isinstance(arg, Mapping) else arg for arg in args]
-        return super().features(module, *images, **kwargs)
+        return TerraMind.features(module, *images, **kwargs)
 
 
 def _image_embeddings(module: TerraMindViT) -> dict[str, Any]:

@@ -116,7 +116,8 @@ class TimmViT(Family["TimmBackboneWrapper"]):
         if size is not None and getattr(embedding, "strict_img_size", False):
             check_size(image, *size)
 
-    def features(self, module: TimmBackboneWrapper, *args: Any, **kwargs: Any) -> Any:
+    @staticmethod
+    def features(module: TimmBackboneWrapper, *args: Any, **kwargs: Any) -> Any:
         """What timm's feature getter runs, which is bound to the full backbone."""
         model: Any = module.model
         return model.forward_intermediates(
