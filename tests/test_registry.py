@@ -329,12 +329,14 @@ def pruned_300m(build: Build, hub: Hub, official_300m: dict[str, Tensor]) -> Any
     return build("simpler_prithvi_eo_v2_300", pretrained=True, keep_blocks=5, img_size=224)
 
 
+@pytest.mark.slow
 def test_published_300m_keeps_the_parameters_reported_for_5_blocks(pruned_300m: Any) -> None:
     """The paper reports 64.57 M, 79 % fewer."""
     parameters = sum(weight.numel() for weight in pruned_300m.parameters())
     assert parameters == pytest.approx(64.558e6, abs=500)
 
 
+@pytest.mark.slow
 def test_published_300m_keeps_its_24_outputs(pruned_300m: Any) -> None:
     assert len(pruned_300m.blocks) == 5
     assert pruned_300m.out_channels == [1024] * 24
@@ -350,6 +352,7 @@ def assert_holds(pruned: Any, official: dict[str, Tensor], kept: list[int]) -> N
         assert torch.equal(weight, official[f"encoder.{source}"]), name
 
 
+@pytest.mark.slow
 def test_published_300m_keeps_the_weights_of_its_first_blocks(
     pruned_300m: Any, official_300m: dict[str, Tensor]
 ) -> None:

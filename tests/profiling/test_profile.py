@@ -298,6 +298,7 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("configs/sample/segmentation.yaml")
 
 
+@pytest.mark.slow
 def test_the_model_of_a_config(sample: Path) -> None:
     from terratorch.models import EncoderDecoderFactory
 
@@ -323,6 +324,7 @@ def test_the_model_of_a_config(sample: Path) -> None:
         assert found.row(depth).flops == flops_of(model, image)
 
 
+@pytest.mark.slow
 def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
     text = sample.read_text()
     for line in ("pretrained: true", "ckpt_path", "bands: ["):
@@ -330,7 +332,7 @@ def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
     text = text.replace(f"backbone: {TINY}", "backbone: timm_vit_tiny_patch16_224")
     text = text.replace(
         "      necks:",
-        "      backbone_in_chans: 6\n      backbone_img_size: 128\n"
+        "      backbone_in_chans: 6\n      backbone_img_size: 32\n"
         "      backbone_out_indices: [1, 3, 5, 7]\n      necks:",
     )
     text = text.replace("[2, 5, 8, 11]", "[0, 1, 2, 3]")
@@ -375,6 +377,7 @@ def test_frames_and_coordinates_of_prithvi() -> None:
     assert run_profile(profiled, (image, inputs), CPU, BenchSettings(rounds=1)).row(12).flops > 0
 
 
+@pytest.mark.slow
 def test_a_model_with_lora(unet: Callable[..., Any]) -> None:
     lora = {
         "method": "LORA",
@@ -391,6 +394,7 @@ def test_a_model_with_lora(unet: Callable[..., Any]) -> None:
     assert found.row(12).step_bytes < plain.row(12).step_bytes / 2  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_dates_one_by_one(unet: Callable[..., Any]) -> None:
     model = unet(backbone_use_temporal=True, backbone_temporal_pooling="mean")
     profiled = profiled_model(model)

@@ -16,6 +16,8 @@ from studies.measure.run import Cell, configure
 from studies.measure.samples import QUIET, data_of, read, samples_of
 from terratorch_simpler.selection.select import run_selection
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 
 

@@ -26,6 +26,7 @@ class TestVit(BackboneTester):
     chosen: ClassVar[list[int] | None] = [9, 10, 11]
 
 
+@pytest.mark.slow
 class TestVitOutIndices(TestVit):
     arguments: ClassVar[dict[str, Any]] = {"img_size": 32, "out_indices": [2, 5, 8]}
     chosen: ClassVar[list[int] | None] = [2, 5, 8]
