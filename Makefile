@@ -96,7 +96,7 @@ $(LOWEST_VENV)/.complete: pyproject.toml terratorch_simpler/__init__.py
 	$$uv pip compile --quiet --group lowest --resolution lowest-direct \
 		--exclude-newer $(LOWEST_DAY) --python $(LOWEST_VENV)/bin/python \
 		--output-file $(LOWEST_VENV)/requirements.txt pyproject.toml; \
-	$$uv pip sync $(LOWEST_VENV)/requirements.txt; \
+	$$uv pip sync --compile-bytecode $(LOWEST_VENV)/requirements.txt; \
 	$$uv pip install --no-deps --editable .; \
 	touch $@
 
