@@ -28,6 +28,8 @@ from tests.contract.conftest import (
 )
 from tests.rasters import BANDS, landscape, write_raster
 
+pytestmark = pytest.mark.slow
+
 SEGMENTATION = UNET | {"num_classes": 3}
 FRAMES = 3
 MODALITIES = {"S2L2A": 12, "S1RTC": 2}

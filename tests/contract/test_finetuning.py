@@ -23,6 +23,8 @@ from tests.contract.conftest import (
     copy_of,
 )
 
+pytestmark = pytest.mark.slow
+
 NAME = "SemanticSegmentationTask"
 SEGMENTATION = UNET | {"num_classes": 3} | PRUNED
 LORA: dict[str, Any] = {

@@ -346,10 +346,8 @@ def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
     assert len(found.rows) == 12
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["terramind_v1_tiny", pytest.param("terramind_v1_tiny_tim", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["terramind_v1_tiny", "terramind_v1_tiny_tim"])
 def test_several_modalities(name: str) -> None:
     found = profile(
         name,
@@ -530,6 +528,7 @@ def test_a_row_that_is_not_there(depth: int) -> None:
         PROFILE.row(depth)
 
 
+@pytest.mark.slow
 def test_the_command(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "made" / "here"
     arguments = ["--accelerator", "cpu", "--rounds", "1", "--output", str(folder)]

@@ -39,6 +39,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_config_gives_the_files_that_the_command_gives(task: Path, tmp_path: Path) -> None:
     listener = Listener()
     done = select_task(task, tmp_path / "python", BRIEF, reporter=listener)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -142,7 +141,6 @@ class TestDofa(BackboneTester):
     spared: ClassVar[dict[str, str]] = {"bfloat16": FLOAT_WAVES}
 
 
-@pytest.mark.slow
 class TestDofaOutIndices(TestDofa):
     arguments: ClassVar[dict[str, Any]] = TestDofa.arguments | {"out_indices": [0, 1, 2, 11]}
     outputs = 4

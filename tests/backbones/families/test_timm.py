@@ -26,7 +26,6 @@ class TestVit(BackboneTester):
     chosen: ClassVar[list[int] | None] = [9, 10, 11]
 
 
-@pytest.mark.slow
 class TestVitOutIndices(TestVit):
     arguments: ClassVar[dict[str, Any]] = {"img_size": 32, "out_indices": [2, 5, 8]}
     chosen: ClassVar[list[int] | None] = [2, 5, 8]
@@ -49,44 +48,37 @@ class TestVitOutIndices(TestVit):
         assert self.pruned().output_blocks == [0, 1, 2]
 
 
-@pytest.mark.slow
 class TestDeit(TestVit):
     name = "timm_deit_tiny_distilled_patch16_224"
 
 
-@pytest.mark.slow
 class TestDinov2Registers(TestVit):
     name = "timm_vit_small_patch14_reg4_dinov2"
     arguments: ClassVar[dict[str, Any]] = {"img_size": 28}
     shape = (3, 28, 28)
 
 
-@pytest.mark.slow
 class TestClip(TestVit):
     name = "timm_vit_xsmall_patch16_clip_224"
     depth = 10
     chosen: ClassVar[list[int] | None] = [7, 8, 9]
 
 
-@pytest.mark.slow
 class TestEva(TestVit):
     name = "timm_eva02_tiny_patch14_224"
     arguments: ClassVar[dict[str, Any]] = {"img_size": 28}
     shape = (3, 28, 28)
 
 
-@pytest.mark.slow
 class TestDinov3OfTimm(TestVit):
     name = "timm_vit_small_patch16_dinov3"
 
 
-@pytest.mark.slow
 class TestXcit(TestVit):
     name = "timm_xcit_nano_12_p16_224"
     arguments: ClassVar[dict[str, Any]] = {}
 
 
-@pytest.mark.slow
 class TestMixer(TestVit):
     name = "timm_mixer_s32_224"
     arguments: ClassVar[dict[str, Any]] = {"img_size": 64}
@@ -95,7 +87,6 @@ class TestMixer(TestVit):
     chosen: ClassVar[list[int] | None] = [5, 6, 7]
 
 
-@pytest.mark.slow
 class TestSam(TestVit):
     """Keeps its tokens in rows and columns."""
 
@@ -103,7 +94,6 @@ class TestSam(TestVit):
     arguments: ClassVar[dict[str, Any]] = {"img_size": 32, "embed_dim": 48, "num_heads": 4}
 
 
-@pytest.mark.slow
 class TestMixedRope(TestVit):
     name = "timm_vit_small_patch16_rope_mixed_224"
     spared: ClassVar[dict[str, str]] = {
