@@ -50,7 +50,6 @@ ORDERS: Mapping[str, Sequence[str]] = {
         "task",
         "registry",
         "callbacks",
-        "export",
         FACE,
         "cli",
     ),

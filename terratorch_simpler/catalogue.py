@@ -30,7 +30,7 @@ class Entry:
 
     Attributes:
         name: Name in TerraTorch's backbone registry.
-        family: Entry of the family table that knows it; None if its depth cannot be cut.
+        family: Name of the family that knows it; None if its depth cannot be cut.
         blocks: Dotted name of its list of blocks.
         depth: Number of blocks; None if it could not be built here.
         width: Features of a token; None if it could not be run here.

@@ -10,7 +10,7 @@ from torch import nn
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.backbones.pruned import PrunedBackbone, empty_pruned
 from terratorch_simpler.results.blocks import check_kept_blocks
-from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
 
 Outputs = Literal["full_depth", "kept"]
 
@@ -38,19 +38,18 @@ def output_positions(
     """
     if outputs not in get_args(Outputs):
         raise ValueError(f"outputs must be one of {', '.join(get_args(Outputs))}, got {outputs!r}")
-    from timm.models._features import feature_take_indices
-
     entries = list(range(kept))
     if outputs == "full_depth":
         entries = [-(-(i + 1) * kept // full_depth) - 1 for i in range(full_depth)]
-    wrong = [i for i in chosen or [] if not -len(entries) <= i < len(entries)]
+    if chosen is None:
+        return entries
+    wrong = [i for i in chosen if not -len(entries) <= i < len(entries)]
     if wrong:
         raise ValueError(
             f"out_indices {wrong} do not exist: with outputs '{outputs}' there are {len(entries)} "
             f"(0..{len(entries) - 1})"
         )
-    indices, _ = feature_take_indices(len(entries), chosen)
-    return [entries[i] for i in indices]
+    return [entries[i] for i in chosen]
 
 
 def prune_backbone(
@@ -168,7 +167,8 @@ def prune(
     """
     if isinstance(plan, str | Path):
         plan = PruningPlan.load(plan)
-    if isinstance(plan, PruningPlan):
+    if isinstance(plan, PruningPlan) and plan.backbone.family == BY_STRUCTURE:
+        # What a family's own rule finds need not be named.
         blocks = blocks or plan.backbone.blocks
     full = load_backbone(backbone, blocks=blocks, **arguments)
     if isinstance(plan, PruningPlan):

@@ -40,7 +40,7 @@ def _free_memory() -> None:
 def _memory_of_a_module() -> Iterator[None]:
     yield
     _free_memory()
-    # What is left are libraries and what the session shares: half a second each time to look at.
+    # What is left are libraries and what the session shares: half a second each time to go through.
     gc.freeze()
 
 

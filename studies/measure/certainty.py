@@ -146,8 +146,8 @@ def study(task: str, model: str, samples: Tensor) -> Iterator[Stop | Stated | Gr
 def _stops(task: str, model: str, criterion: str, shuffles: list[Terms], size: int) -> Stop:
     used, stopped, agree = [], 0, 0
     for terms in shuffles:
-        looks = [groups for groups in range(1, len(terms)) if may_stop_at(groups * size, size)]
-        end = next((g for g in looks if is_settled(terms[:g], criterion, 0)), len(terms))
+        stops = [groups for groups in range(1, len(terms)) if may_stop_at(groups * size, size)]
+        end = next((g for g in stops if is_settled(terms[:g], criterion, 0)), len(terms))
         used.append(end * size)
         if end < len(terms):
             stopped += 1

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options = build_parser().parse_args(arguments)
     except ArgumentError as error:
-        said = _CHOICES.sub(_choices, one_line(error))
+        said = _CHOICES.sub(_choices, one_line(error, most=2000))
         said = _OR_NONE.sub(r"\1. Got value: \2", said)
         _exit(f"{said} (see --help)")
     command = import_module(f"terratorch_simpler.cli.{options.subcommand}")

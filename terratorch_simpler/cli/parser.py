@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from terratorch_simpler.criteria import BASELINES, CRITERIA
 from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.tiles import DEFAULT_SAMPLES
 
 
@@ -63,11 +64,16 @@ def _select() -> ArgumentParser:
     add("--dataset_bands", type=str, nargs="+", help="bands that the files hold, in order")
     add("--means", type=float, nargs="+", help="mean of each band, to normalise with")
     add("--stds", type=float, nargs="+", help="standard deviation of each band")
-    add("--size", type=int, default=224, help="height and width of a chip in pixels")
-    add("--num_workers", type=int, default=0, help="processes that read tiles")
+    add("--size", type=int, default=Chips.size, help="height and width of a chip in pixels")
+    add("--num_workers", type=int, default=Chips.num_workers, help="processes that read tiles")
     add("--output", type=str | None, help="folder for the results (default: NAME_simpler)")
     add("--probe", action="store_true", help="then probe every depth with the labels of --config")
-    add("--batch_size", type=int, default=8, help="tiles in a batch; changes no result")
+    add(
+        "--batch_size",
+        type=int,
+        default=Chips.batch_size,
+        help="tiles in a batch; changes no result",
+    )
     # Beside the flags, all that settings hold.
     parser.add_class_arguments(Settings, skip={"early_stop", "progress"})
     parser.set_defaults(samples=DEFAULT_SAMPLES, seed=0)

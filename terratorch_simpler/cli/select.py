@@ -94,8 +94,9 @@ def show(console: Console, done: TaskSelection) -> None:
     Of several processes only the one that wrote has something to show.
     """
     plan = done.plan
-    if console.quiet or plan.savings is None:
+    if console.quiet or not done.files:
         return
+    assert plan.savings is not None
     if plan.probe is not None:
         show_probe(console, plan.probe)
     console.print(f"[bold]{decision_sentence(plan)}[/bold]")

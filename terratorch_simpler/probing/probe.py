@@ -77,7 +77,8 @@ def probe(
     Args:
         backbone: A name of TerraTorch's backbone registry, or a backbone.
         train: Training tiles: a ``DataLoader`` or any iterable of batches, dicts with ``image`` and
-            ``mask`` or ``label``, normalised already; or a ``LightningDataModule``, normalised as
+            ``mask`` or ``label``, normalised already unless it says
+            ``bands``, ``means`` and ``stds``; or a ``LightningDataModule``, normalised as
             it does itself.
         val: Tiles to validate on, likewise; by default those of the datamodule.
         task: ``segmentation``, ``regression`` (both by pixel), ``classification`` or

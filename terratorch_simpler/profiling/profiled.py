@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
-from terratorch_simpler.backbones.families import find_family, is_known
+from terratorch_simpler.backbones.families import class_paths, find_family, is_known
 from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.tiles.batches import Tiles, by_frame
@@ -101,7 +101,7 @@ def profiled_model(
         ValueError: As :func:`load_backbone`.
         FileNotFoundError: If a checkpoint does not exist.
     """
-    if isinstance(backbone, nn.Module) and TASK_MODEL in _class_paths(backbone):
+    if isinstance(backbone, nn.Module) and TASK_MODEL in class_paths(backbone):
         if arguments:
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a model")
         return profiled_task_model(backbone, blocks)
@@ -134,7 +134,3 @@ def profiled_task_model(
         module, *find_family(module, blocks, name), name, arguments or {}, by_frame=wrapped
     )
     return ProfiledModel(backbone.label, backbone, model, place)
-
-
-def _class_paths(module: nn.Module) -> list[str]:
-    return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__]

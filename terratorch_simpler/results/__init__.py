@@ -1,1 +1,1 @@
-"""What a command finds, as frozen records: plan, probe and the words for both."""
+"""What a command finds, as frozen records: plan, probe, profile, savings, and their words."""

@@ -49,7 +49,7 @@ class BackboneRecord(_Record):
     Attributes:
         name: Name in TerraTorch's backbone registry, or the class of a module given directly.
         arguments: What the registry built it with.
-        family: Entry of the family table.
+        family: Name of its family.
         blocks: Dotted name of the list of blocks.
         depth: Number of blocks.
         width: Features of a token.

@@ -35,7 +35,7 @@ class GroupStream:
         self._last: Tensor | None = None
 
     def owns(self, position: int) -> bool:
-        """Whether this process runs the tile at a place of the stream."""
+        """Whether this process runs the tile at a position of the stream."""
         return position // self.size % self.world == self.rank
 
     def add(self, samples: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -111,7 +111,7 @@ class SelectionLoop(TilePass):
         self.thumbnails.update(next(iter(modalities_of(image).values())), names)
 
     def has_enough(self) -> bool:
-        """Whether the choice is settled; every process says the same."""
+        """Whether the choice is settled, which is noted; every process says the same."""
         settings = self.settings
         if settings.depth is not None or not settings.early_stop:
             return False

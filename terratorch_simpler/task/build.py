@@ -29,7 +29,7 @@ _OR_NONE = re.compile(
 
 @dataclass(frozen=True)
 class Task:
-    """What a config says.
+    """The task of a config, built.
 
     Attributes:
         config: The config.

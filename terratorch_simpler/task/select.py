@@ -47,7 +47,8 @@ def select_task(
             meant.
         probe: Then probe every depth with the labels of the config.
         overwrite: Replace results that are there.
-        reporter: Is told how it goes; by default nobody is.
+        reporter: Is told how it goes, a :class:`~terratorch_simpler.messages.Reporter`; by default
+            nobody is.
         **options: Any field of the settings by its name, which goes before ``settings``; with
             ``tiles`` also any of :class:`~terratorch_simpler.task.chips.Chips`, such as
             ``size=128``.
@@ -141,6 +142,7 @@ def _check_options(
     """Refuse options that do not exist or do not go together, before anything is loaded."""
     if unknown:
         known = {field.name for kind in (Settings, Chips) for field in fields(kind)}
+        known |= {"blocks", "overwrite", "probe", "tiles"}
         raise ValueError(
             f"select_task takes no {', '.join(sorted(unknown))}: its options are "
             f"{', '.join(sorted(known))}"

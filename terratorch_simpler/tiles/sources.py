@@ -133,7 +133,7 @@ def _open_tiles(tiles: TileSource) -> Source:
     label = getattr(tiles, "source", None)
     return Source(
         str(label) if isinstance(label, str | Path) else type(tiles).__name__,
-        {"dataloaders": tiles if length else Stream(tiles)},
+        {"dataloaders": Stream(tiles) if isinstance(tiles, Sequence) or not length else tiles},
         None if tiles.means is None else [float(mean) for mean in tiles.means],
         None if tiles.stds is None else [float(std) for std in tiles.stds],
         bands,

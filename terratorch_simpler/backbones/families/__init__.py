@@ -1,8 +1,8 @@
 """Backbone families: where each keeps its blocks, patch tokens, outputs and statistics.
 
 A new family is one file with a subclass of :class:`Family`, and its entry in :data:`FAMILIES`.
-Classes of backbones are named by their path, so that reading the table imports neither TerraTorch
-nor a backbone.
+Classes of backbones are named by their path, so that reading :data:`FAMILIES` imports neither
+TerraTorch nor a backbone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = [
     "Family",
     "Images",
     "Statistics",
+    "class_paths",
     "family_of_name",
     "find_family",
     "is_known",
@@ -78,7 +79,7 @@ def find_family(
             f"this {type(module).__name__} is pruned already ({len(module.kept_blocks)} of "
             f"{module.full_depth} blocks): start from the full backbone"
         )
-    paths = _class_paths(module)
+    paths = class_paths(module)
     family = next(family for family in FAMILIES if family.class_path in paths)
     try:
         for path, reason in REFUSED.items():
@@ -86,6 +87,8 @@ def find_family(
                 raise ValueError(reason)
         if blocks is None or blocks == family.path:
             return family, family.blocks(module)
+        if _finds(family, module, blocks):
+            return family, blocks
         check_named(module, blocks)
         check_structure(module, blocks)
     except ValueError as error:
@@ -95,9 +98,19 @@ def find_family(
     return STRUCTURE, blocks
 
 
+def _finds(family: Family[Any], module: nn.Module, blocks: str) -> bool:
+    """Whether a family's own rule finds the blocks that were named."""
+    if family is STRUCTURE:
+        return False
+    try:
+        return family.blocks(module) == blocks
+    except ValueError:
+        return False
+
+
 def is_known(module: nn.Module) -> bool:
     """Whether a module is of a class that a family other than the structural rule knows."""
-    paths = _class_paths(module)
+    paths = class_paths(module)
     return any(family.class_path in paths for family in FAMILIES if family is not STRUCTURE)
 
 
@@ -106,5 +119,6 @@ def family_of_name(source: str, name: str) -> Family[Any] | None:
     return next((family for family in FAMILIES if family.owns(source, name)), None)
 
 
-def _class_paths(module: nn.Module) -> list[str]:
+def class_paths(module: nn.Module) -> list[str]:
+    """Dotted paths of a module's class and of those that it inherits from."""
     return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__]

@@ -59,7 +59,7 @@ class BackboneTester:
         name: Name in TerraTorch's registry.
         arguments: What it is built with.
         shape: Image without the batch; by modality where it takes several.
-        family: The entry of the table that must know it.
+        family: Name of the family that must know it.
         depth: Blocks of the full backbone.
         outputs: How many entries the full backbone returns.
         chosen: Which entries of the full depth they are; all of them by default.
@@ -315,6 +315,9 @@ class BackboneTester:
         )
         assert plan.total_depth == self.depth
         assert (plan.backbone.family, plan.backbone.blocks) == (self.family, full.blocks)
+        by_plan = simpler.prune(full.module, plan)
+        assert by_plan.kept_blocks == plan.kept_blocks
+        assert equal(self.run(by_plan), self.run(prune_backbone(full, plan.kept_blocks)))
         if not full.family.generates:
             torch.testing.assert_close(
                 torch.from_numpy(plan.similarity).float(), self.similarity(full), atol=1e-4, rtol=0
