@@ -40,10 +40,16 @@ def test_a_pattern_without_a_match_is_a_mistake() -> None:
         ("prithvi_eo_v2_600_tl", "Prithvi", "blocks", 32, 1280),
         ("terramind_v1_large", "TerraMind", "encoder", 24, 1024),
         ("terramind_v1_tiny_tim", "TerraMind TiM", "encoder", 12, None),
-        ("timm_vit_giant_patch14_reg4_dinov2", "timm ViT", "model.blocks", 40, 1536),
+        pytest.param(
+            *("timm_vit_giant_patch14_reg4_dinov2", "timm ViT", "model.blocks", 40, 1536),
+            marks=pytest.mark.slow,
+        ),
         ("timm_vit_small_patch16_rope_mixed_224", "timm ViT", "model.blocks", 12, 384),
         ("timm_samvit_base_patch16_224", "timm ViT", "model.blocks", 12, 768),
-        ("timm_gemma4_vit_167m", "timm ViT", "model.encoder.blocks", 16, None),
+        pytest.param(
+            *("timm_gemma4_vit_167m", "timm ViT", "model.encoder.blocks", 16, None),
+            marks=pytest.mark.slow,
+        ),
         ("dofa_large_patch16_224", "DOFA", "dofa_model.blocks", 24, 1024),
         (
             "ssl4eos12_vit_small_patch16_224_sentinel2_all_moco",

@@ -194,6 +194,7 @@ def test_all_depths_are_timed_in_each_round(clock: list[float]) -> None:
 # Parameters, FLOPs and memory.
 
 
+@pytest.mark.slow
 def test_parameters_and_flops_are_those_of_the_pruned_backbone(
     build: Callable[..., Any], tiny_prithvi: nn.Module, images: Tensor
 ) -> None:
@@ -364,6 +365,7 @@ def test_several_modalities(name: str) -> None:
     assert len(steps) == 1
 
 
+@pytest.mark.slow
 def test_frames_and_coordinates_of_prithvi() -> None:
     profiled = profiled_model(TINY, num_frames=3, coords_encoding=["time", "location"], img_size=32)
     image, inputs = random_example(profiled, 2)
@@ -403,6 +405,7 @@ def test_a_model_that_sees_dates_one_by_one(unet: Callable[..., Any]) -> None:
     assert run_profile(profiled, example, CPU, BenchSettings(rounds=1)).images == "6 x 2 x 32 x 32"
 
 
+@pytest.mark.slow
 def test_a_model_is_left_as_it_was(unet: Callable[..., Any], images: Tensor) -> None:
     model = unet().train()
     model.decoder.eval()
@@ -528,8 +531,20 @@ def test_a_row_that_is_not_there(depth: int) -> None:
         PROFILE.row(depth)
 
 
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--backbone", "prithvi_eo_tiny", "--backbone_args.img_size", "32"]
+    arguments = ["--accelerator", "cpu", "--rounds", "1", "--output", str(tmp_path)]
+    main(["profile", *given, *arguments])
+    assert {path.name for path in tmp_path.iterdir()} == {"profile.csv", "profile.png"}
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "profile.csv").read_text())))
+    assert [row["depth"] for row in rows] == ["1", "2", "3", "4"]
+    assert "6 x 32 x 32, on cpu" in capsys.readouterr().out
+
+
 @pytest.mark.slow
-def test_the_command(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_with_a_config(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "made" / "here"
     arguments = ["--accelerator", "cpu", "--rounds", "1", "--output", str(folder)]
     main(["profile", "--config", str(sample), "--size", "64", "--every_depth", *arguments])

@@ -39,6 +39,7 @@ def run(module: object, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Non
     module.main()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_an_encoder_is_trained_resumed_and_scored(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

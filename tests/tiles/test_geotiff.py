@@ -441,7 +441,7 @@ def test_only_the_chosen_files_are_opened(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("crs", ["EPSG:32633", None])
+@pytest.mark.parametrize("crs", [pytest.param("EPSG:32633", marks=pytest.mark.slow), None])
 def test_no_file_stays_open(tmp_path: Path, crs: str | None, workers: int) -> None:
     first = write_tiles(tmp_path, 1, size=32, crs=crs) / "tile_0.tif"
     for index in range(1, 300):
