@@ -368,9 +368,10 @@ def loop(
             f" train {losses[0]:.4f} held-out {losses[1]:.4f}",
             flush=True,
         )
-        if done or 60 * (progress.minutes - saved) >= options.checkpoint_seconds:
+        if 60 * (progress.minutes - saved) >= options.checkpoint_seconds:
             saved = progress.minutes
             save_run(options.output, model, optimizer, progress)
+    save_run(options.output, model, optimizer, progress)
 
 
 def parser() -> argparse.ArgumentParser:

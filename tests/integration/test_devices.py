@@ -55,7 +55,9 @@ def select(output: Path, devices: int) -> PruningPlan:
 def test_two_devices_make_the_plan_of_one(tmp_path: Path) -> None:
     one, two = (select(tmp_path / str(devices), devices) for devices in (1, 2))
     assert one.tiles.used == 69
-    assert two == one
+    # Each selection measured its own times.
+    assert two.savings is not None
+    assert two.model_copy(update={"savings": one.savings}) == one
 
 
 @pytest.fixture
