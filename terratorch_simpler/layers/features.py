@@ -128,8 +128,5 @@ class _Features(TilePass):
         samples = self.sampler(tiles.image, positions, **tiles.inputs).cpu()
         check_samples(samples, self.kept[0] if self.kept else None)
         if not torch.isfinite(samples).all():
-            raise ValueError(
-                f"{self.backbone.label} gives NaN or infinity on these tiles: check its weights, "
-                "or run in a higher precision"
-            )
+            raise self.not_finite()
         self.kept.append(samples)

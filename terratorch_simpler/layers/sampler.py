@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.layers.reader import Index, LayerReader
-from terratorch_simpler.tiles import Pooling
+from terratorch_simpler.tiles import Pooling, check_sampling
 
 
 class LayerSampler(LayerReader):
@@ -32,10 +30,7 @@ class LayerSampler(LayerReader):
 
     def __init__(self, backbone: Backbone, pooling: Pooling, tokens: int, seed: int) -> None:
         super().__init__(backbone, seed)
-        if pooling not in get_args(Pooling):
-            raise ValueError(f"pooling must be tokens or mean, got {pooling!r}")
-        if tokens < 1:
-            raise ValueError(f"tokens must be at least 1, got {tokens}")
+        check_sampling(pooling, tokens)
         self.pooling, self.tokens = pooling, tokens
 
     def _pick(self, tokens: Tensor) -> Index:

@@ -141,10 +141,7 @@ class SelectionLoop(TilePass):
             terms = similarity.group_terms().cpu().numpy()
         cosine, angle = angles.compute()
         if not np.isfinite(terms).all():
-            raise ValueError(
-                f"{self.backbone.label} gives NaN or infinity on these tiles: check its weights, "
-                "or run in a higher precision"
-            )
+            raise self.not_finite()
         self.evidence = Evidence(terms, cosine.cpu().numpy(), angle.cpu().numpy())
 
     def _broadcast(self, samples: Tensor | None, source: int) -> Tensor | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from terratorch_simpler.criteria import check_criterion
-from terratorch_simpler.tiles import MIN_TILES, Pooling
+from terratorch_simpler.tiles import MIN_TILES, Pooling, check_sampling
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -50,10 +50,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_criterion(self.criterion, self.depth)
-        if self.pooling not in get_args(Pooling):
-            raise ValueError(f"pooling must be tokens or mean, got {self.pooling!r}")
-        if self.tokens < 1:
-            raise ValueError(f"tokens must be at least 1, got {self.tokens}")
+        check_sampling(self.pooling, self.tokens)
         if self.samples is not None and self.samples < MIN_TILES:
             raise ValueError(f"samples must be at least {MIN_TILES}, got {self.samples}")
         for what, value in (("devices", self.devices), ("num_nodes", self.num_nodes)):

@@ -77,6 +77,13 @@ class TilePass(LightningModule):
         """Whether no more tiles are needed; asked after each part."""
         return False
 
+    def not_finite(self) -> ValueError:
+        """The error for a backbone that gives no finite numbers."""
+        return ValueError(
+            f"{self.backbone.label} gives NaN or infinity on these tiles: check its weights, "
+            "or run in a higher precision"
+        )
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Hand one batch of tiles on.
 

@@ -85,7 +85,7 @@ def find_family(
         for path, reason in REFUSED.items():
             if path in paths:
                 raise ValueError(reason)
-        if blocks is None or blocks == family.path:
+        if blocks is None:
             return family, family.blocks(module)
         if _finds(family, module, blocks):
             return family, blocks
