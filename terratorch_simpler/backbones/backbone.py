@@ -135,17 +135,25 @@ def load_backbone(
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a module")
         return Backbone(backbone, *find_family(backbone, blocks), pretrained=pretrained)
     name = canonical_name(backbone)
-    stored = check_arguments(name, arguments, blocks)
-    return wrap_backbone(build_full(name, arguments), name, arguments, blocks, stored)
+    known = check_arguments(name, arguments, blocks)
+    return wrap_backbone(build_full(name, arguments), name, arguments, blocks, known)
 
 
-def check_arguments(
-    name: str, arguments: dict[str, Any], blocks: str | None = None
-) -> Set[str] | None:
+@dataclass(frozen=True)
+class Known:
+    """What is known of a full backbone before it is built.
+
+    Attributes:
+        found: Its family, and the dotted name of its list of blocks, where its layers had to say.
+        stored: Names of the weights in its checkpoint, if it is to be built with one.
+    """
+
+    found: tuple[Family[Any], str] | None = None
+    stored: Set[str] | None = None
+
+
+def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = None) -> Known:
     """Refuse what can be refused before a backbone is built.
-
-    Returns:
-        Names of the weights in its checkpoint, if it is to be built with one.
 
     Raises:
         ValueError: If there is no such backbone, its depth cannot be cut, an argument is misspelt,
@@ -164,12 +172,13 @@ def check_arguments(
     known = family.known_arguments() if family is not None else None
     if known is not None:
         _check_known(name, arguments, known)
+    found = stored = None
     if family is None or family.path is None or blocks is not None:
         # Whether it can be cut shows from its layers: better before a download than after.
-        find_family(sketch(name, arguments), blocks, name)
+        found = find_family(sketch(name, arguments), blocks, name)
     if checkpoint is not None and (family is None or reads_weights(family, arguments)):
-        return names_of_weights(Path(checkpoint), name, argument)
-    return None
+        stored = names_of_weights(Path(checkpoint), name, argument)
+    return Known(found, stored)
 
 
 def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
@@ -188,7 +197,7 @@ def wrap_backbone(
     name: str,
     arguments: dict[str, Any],
     blocks: str | None,
-    stored: Set[str] | None,
+    known: Known,
 ) -> Backbone:
     """Take a full backbone that the registry built by this name and these arguments.
 
@@ -197,16 +206,17 @@ def wrap_backbone(
         name: Its name.
         arguments: What it was built with.
         blocks: Dotted name of its list of blocks, where it was named.
-        stored: What :func:`check_arguments` gave for the same.
+        known: What :func:`check_arguments` gave for the same.
 
     Raises:
         ValueError: If it cannot be cut, or its checkpoint does not hold its weights.
     """
-    family, path = find_family(module, blocks, name)
+    family, path = known.found or find_family(module, blocks, name)
     pretrained = reads_weights(family, arguments)
     backbone = Backbone(module, family, path, name, dict(arguments), pretrained)
     checkpoint = weights_file(arguments, family.weights)
     if pretrained and checkpoint is not None:
+        stored = known.stored
         if stored is None:
             # By its layers it reads what, by its name, it would not.
             stored = names_of_weights(Path(checkpoint), name, family.weights)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from terratorch_simpler.backbones.backbone import Backbone, check_arguments, wrap_backbone
+from terratorch_simpler.backbones.backbone import Backbone, Known, check_arguments, wrap_backbone
 from terratorch_simpler.backbones.build import build_full, canonical_name, name_family
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.lightning import quiet_lightning
@@ -82,7 +81,7 @@ def read_task(config: TaskConfig, blocks: str | None = None) -> Task:
     built = build_task(config, blocks)
     name, arguments = built.name, built.backbone_arguments
     module = build_full(name, arguments) if _is_changed(built) else built.model.encoder
-    backbone = wrap_backbone(module, name, arguments, blocks, built.stored)
+    backbone = wrap_backbone(module, name, arguments, blocks, built.known)
     by_frame = bool(built.arguments.get("backbone_use_temporal"))
     labels, task = labels_of_task(built.task), type(built.task).__name__
     backbone = replace(backbone, by_frame=by_frame)
@@ -98,14 +97,14 @@ class BuiltTask:
         arguments: The config's ``model_args``.
         task: The task.
         datamodule: Its datamodule, if it has one.
-        stored: Names of the weights in the backbone's checkpoint, if it has one that was read.
+        known: What was known of its backbone before.
     """
 
     name: str
     arguments: dict[str, Any]
     task: Any
     datamodule: LightningDataModule | None
-    stored: Set[str] | None
+    known: Known
 
     @property
     def model(self) -> Any:
@@ -126,11 +125,11 @@ def build_task(config: TaskConfig, blocks: str | None = None) -> BuiltTask:
         ValueError: If the config is wrong.
     """
     name = canonical_name(config.backbone)
-    stored = check_arguments(name, _backbone_arguments(config.model_args), blocks)
+    known = check_arguments(name, _backbone_arguments(config.model_args), blocks)
     cli = _build(config)
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
     arguments = dict(cli.config["model"]["init_args"]["model_args"])
-    return BuiltTask(name, arguments, cli.model, cli.datamodule, stored)
+    return BuiltTask(name, arguments, cli.model, cli.datamodule, known)
 
 
 def _is_changed(built: BuiltTask) -> bool:

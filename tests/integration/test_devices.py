@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from terratorch_simpler.cli import main
 from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import CONFIGS, ROOT, SAMPLES
 
@@ -33,27 +34,21 @@ def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def select(output: Path, devices: int) -> PruningPlan:
-    arguments = ["--backbone", "prithvi_eo_v2_tiny_tl", "--bands", *BANDS]
-    arguments += ["--backbone_args.ckpt_path", str(SAMPLES / "prithvi_eo_v2_tiny_tl.pt")]
+def arguments(output: Path, devices: int) -> list[str]:
+    """What selects from the sample's tiles."""
+    given = ["--backbone", "prithvi_eo_v2_tiny_tl", "--bands", *BANDS]
+    given += ["--backbone_args.ckpt_path", str(SAMPLES / "prithvi_eo_v2_tiny_tl.pt")]
     for key, value in TILES.items():
-        arguments += [f"--{key}", str(value)]
-    devices_and_folder = [
-        "--devices",
-        str(devices),
-        "--output",
-        str(output),
-        "--accelerator",
-        "cpu",
-    ]
-    done = command("terratorch-simpler", "select", *arguments, *devices_and_folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Written: ") == 1
-    return PruningPlan.load(output / "plan.json")
+        given += [f"--{key}", str(value)]
+    return [*given, "--devices", str(devices), "--output", str(output), "--accelerator", "cpu"]
 
 
 def test_two_devices_make_the_plan_of_one(tmp_path: Path) -> None:
-    one, two = (select(tmp_path / str(devices), devices) for devices in (1, 2))
+    main(["select", *arguments(tmp_path / "1", 1), "--quiet"])
+    done = command("terratorch-simpler", "select", *arguments(tmp_path / "2", 2))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Written: ") == 1
+    one, two = (PruningPlan.load(tmp_path / name / "plan.json") for name in ("1", "2"))
     assert one.tiles.used == 69
     # Each selection measured its own times.
     assert two.savings is not None

@@ -42,6 +42,7 @@ class TestPrithviOutIndices(TestPrithvi):
 
 
 class TestPrithviPrompts(TestPrithvi):
+    whole = True
     arguments: ClassVar[dict[str, Any]] = {"img_size": 32, "vpt": True, "vpt_n_tokens": 5}
     spared: ClassVar[dict[str, str]] = {
         "freeze": "Prithvi's own freeze() leaves prompts to be trained, as they are there for"
@@ -53,6 +54,7 @@ class TestPrithviPrompts(TestPrithvi):
 
 
 class TestPrithviFramesAndCoordinates(TestPrithvi):
+    whole = True
     arguments: ClassVar[dict[str, Any]] = {
         "img_size": 32,
         "num_frames": 4,
@@ -100,6 +102,7 @@ class TestTerraMindBands(TestTerraMind):
 class TestTerraMindModalities(TestTerraMind):
     """Three that TerraMind knows and one of the user's own, merged by their mean."""
 
+    whole = True
     arguments: ClassVar[dict[str, Any]] = {
         "modalities": ["S2L1C", "S1GRD", "RGB", {"mine": 4}],
         "img_size": 32,

@@ -18,6 +18,7 @@ class TestTerraMindTim(BackboneTester):
     shape: ClassVar[Any] = {"S2L2A": (12, 224, 224)}
     family = "TerraMind TiM"
     normed = 1
+    once = True
     spared: ClassVar[dict[str, str]] = {
         "compile": GENERATES,
         "export": GENERATES,

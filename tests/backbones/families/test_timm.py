@@ -95,6 +95,7 @@ class TestSam(TestVit):
 
 
 class TestMixedRope(TestVit):
+    whole = True
     name = "timm_vit_small_patch16_rope_mixed_224"
     spared: ClassVar[dict[str, str]] = {
         "list_that_is_no_prefix": "its rotary position embedding has an entry for each block"

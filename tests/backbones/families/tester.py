@@ -66,6 +66,8 @@ class BackboneTester:
         normed: How many of the last outputs have a final norm on them.
         spared: Reasons for promises that the full backbone cannot keep either, by name.
         uninitialised: Weights that TerraTorch leaves as the memory was.
+        whole: Whether a variant is held to all promises, since it has weights or inputs of its own.
+        once: Whether it takes seconds to build, so that most promises share one by copies.
     """
 
     name: ClassVar[str]
@@ -78,6 +80,13 @@ class BackboneTester:
     normed: ClassVar[int] = 0
     spared: ClassVar[dict[str, str]] = {}
     uninitialised: ClassVar[tuple[str, ...]] = ()
+    whole: ClassVar[bool] = False
+    once: ClassVar[bool] = False
+    built: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.built = {}
 
     @pytest.fixture(autouse=True)
     def _loaded(self, build: Any) -> None:
@@ -107,18 +116,33 @@ class BackboneTester:
 
     def full(self, seed: int = 0) -> Backbone:
         """The full backbone with seeded weights."""
-        torch.manual_seed(seed)
-        backbone = load_backbone(self.name, **self.arguments)
-        backbone.module.eval()
-        return backbone
+
+        def build() -> Backbone:
+            torch.manual_seed(seed)
+            backbone = load_backbone(self.name, **self.arguments)
+            backbone.module.eval()
+            return backbone
+
+        return self.share("full", build) if seed == 0 else build()
 
     def pruned(self, seed: int = 0, **arguments: Any) -> Any:
         """The pruned backbone by its name."""
         from terratorch.registry import BACKBONE_REGISTRY
 
-        torch.manual_seed(seed)
-        given = {"keep_blocks": KEEP} | self.arguments | arguments
-        return BACKBONE_REGISTRY.build(f"simpler_{self.name}", **given).eval()
+        def build() -> Any:
+            torch.manual_seed(seed)
+            given = {"keep_blocks": KEEP} | self.arguments | arguments
+            return BACKBONE_REGISTRY.build(f"simpler_{self.name}", **given).eval()
+
+        return build() if seed or arguments else self.share("pruned", build)
+
+    def share(self, what: str, build: Callable[[], Any]) -> Any:
+        """What is built, or a copy of it where the class builds each thing once."""
+        if not self.once:
+            return build()
+        if what not in self.built:
+            self.built[what] = build()
+        return copy.deepcopy(self.built[what])
 
     def run(self, module: Any, image: Any = None) -> Any:
         """Run without gradients, with the same random numbers each time."""
