@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from terratorch_simpler.criteria import CRITERIA, Matrix, best_depth
-from terratorch_simpler.results.plan import BackboneRecord, PruningPlan, TilesRecord
+from terratorch_simpler.results.plan import BackboneRecord, PruningPlan
+from terratorch_simpler.results.tiles import TilesRecord
 
 PathMatrix = Callable[[Sequence[float]], Matrix]
 MakePlan = Callable[..., PruningPlan]

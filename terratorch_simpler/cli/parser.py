@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from terratorch_simpler.criteria import BASELINES, CRITERIA
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.chips import Chips
-from terratorch_simpler.tiles import DEFAULT_SAMPLES
+from terratorch_simpler.tiles import DEFAULT_SAMPLES, Mask
 
 
 class _Help(DefaultHelpFormatter):
@@ -59,12 +59,18 @@ def _select() -> ArgumentParser:
     _add_backbone(parser)
     add = parser.add_argument
     add("--pretrained", type=bool, default=True, help="load the pre-trained weights of --backbone")
-    add("--tiles", type=str | None, help="folder, file, glob or .txt list of GeoTIFFs")
+    add("--tiles", type=str | None, help="folder, archive, file, glob or .txt list of GeoTIFFs")
     add("--bands", type=str, nargs="+", help="bands that the backbone reads, in order")
     add("--dataset_bands", type=str, nargs="+", help="bands that the files hold, in order")
     add("--means", type=float, nargs="+", help="mean of each band, to normalise with")
     add("--stds", type=float, nargs="+", help="standard deviation of each band")
     add("--size", type=int, default=Chips.size, help="height and width of a chip in pixels")
+    add(
+        "--mask",
+        type=Mask | None,
+        help="leave out cloud, shadow and snow as the tiles' quality layer says",
+    )
+    add("--strict", action="store_true", help="make whatever would be left out an error")
     add("--num_workers", type=int, default=Chips.num_workers, help="processes that read tiles")
     add("--output", type=str | None, help="folder for the results (default: NAME_simpler)")
     add("--probe", action="store_true", help="then probe every depth with the labels of --config")

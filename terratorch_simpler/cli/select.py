@@ -13,7 +13,12 @@ from rich.table import Table
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.cli.probe import show as show_probe
 from terratorch_simpler.results.blocks import block_ranges
-from terratorch_simpler.results.wording import decision_sentence, others_rows, savings_rows
+from terratorch_simpler.results.wording import (
+    decision_sentence,
+    others_rows,
+    savings_rows,
+    tiles_sentence,
+)
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.task.run import TaskSelection
@@ -109,4 +114,5 @@ def show(console: Console, done: TaskSelection) -> None:
     for name, count, blocks in others_rows(plan):
         kept.add_row(name, str(count), blocks)
     console.print(kept)
+    console.print(tiles_sentence(plan.tiles), soft_wrap=True)
     console.print("Written: " + ", ".join(map(str, done.files)), soft_wrap=True)

@@ -124,7 +124,7 @@ class _Features(TilePass):
 
     def add(self, tiles: Tiles, positions: range) -> None:
         """Run the tiles."""
-        check_finite(tiles.image)
+        check_finite(tiles.image, tiles.names)
         samples = self.sampler(tiles.image, positions, **tiles.inputs).cpu()
         check_samples(samples, self.kept[0] if self.kept else None)
         if not torch.isfinite(samples).all():

@@ -57,7 +57,7 @@ class ProbeLoop(TilePass):
         labels = tiles.labels
         assert labels is not None
         tiles = self.as_run(tiles)
-        check_finite(tiles.image)
+        check_finite(tiles.image, tiles.names)
         frames = len(tiles) // len(labels)
         first = positions.start * frames
         features = self.reader(tiles.image, range(first, first + len(tiles)), **tiles.inputs)

@@ -89,7 +89,7 @@ class ProfiledModel:
         if self.backbone.by_frame:
             tiles = by_frame(tiles)
         check_images(tiles.image, self.backbone, tiles.inputs)
-        check_finite(tiles.image)
+        check_finite(tiles.image, tiles.names)
 
 
 def profiled_model(

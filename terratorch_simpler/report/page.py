@@ -12,11 +12,13 @@ from terratorch_simpler.report.pictures import uri
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import (
     decision_sentence,
-    doubts,
     others_rows,
     probe_rows,
     probe_sentence,
     savings_rows,
+    scaling_sentence,
+    tiles_sentence,
+    warnings_of,
 )
 
 
@@ -49,7 +51,9 @@ def render_page(
     return environment.get_template("report.html.jinja").render(
         plan=plan,
         sentence=decision_sentence(plan),
-        doubts=doubts(plan),
+        doubts=warnings_of(plan),
+        tiles=tiles_sentence(plan.tiles),
+        scaling=scaling_sentence(plan.tiles),
         savings=savings_rows(plan.savings) if plan.savings is not None else [],
         others=others_rows(plan),
         similarity=uri(similarity),

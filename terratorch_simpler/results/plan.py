@@ -30,6 +30,7 @@ from terratorch_simpler.files import write_files
 from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
 from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.savings import Savings
+from terratorch_simpler.results.tiles import TilesRecord
 
 SCHEMA_VERSION = 1
 SOURCE = "simpler"
@@ -72,28 +73,6 @@ class BackboneRecord(_Record):
     fingerprint: str
 
 
-class TilesRecord(_Record):
-    """The tiles that a plan was made from.
-
-    Attributes:
-        source: Where they come from.
-        names: What the chips are called, in the order in which they were used.
-        used: How many went into the similarity.
-        dropped: How many were left out for too little valid data.
-        seed: Seed of the choice of tiles and tokens.
-        tiles_per_group: Tiles in one group of samples.
-        stopped_early: Whether the choice was settled before all tiles were used.
-    """
-
-    source: str
-    names: list[str]
-    used: int = Field(ge=1)
-    dropped: int
-    seed: int
-    tiles_per_group: int
-    stopped_early: bool = False
-
-
 class PruningPlan(_Record):
     """Which blocks of a backbone to keep, and the evidence for it.
 
@@ -119,6 +98,7 @@ class PruningPlan(_Record):
         others: Blocks that each other criterion, or baseline at this depth, would have kept.
         backbone: What the plan was made for.
         tiles: What it was made from.
+        warnings: What was warned of when it was made; None in plans that do not say.
         versions: Software that made it.
         probe: What each depth offers on labelled tiles, where that was measured as well.
         savings: What the full and the pruned backbone cost, where that was measured.
@@ -141,6 +121,7 @@ class PruningPlan(_Record):
     others: dict[str, list[int]]
     backbone: BackboneRecord
     tiles: TilesRecord
+    warnings: list[str] | None = None
     versions: dict[str, str]
     probe: Probe | None = None
     savings: Savings | None = None
@@ -198,7 +179,7 @@ class PruningPlan(_Record):
         return {
             name: value
             for name, value in serialize(self).items()
-            if value is not None or name not in ("probe", "savings")
+            if value is not None or name not in ("probe", "savings", "warnings")
         }
 
     @property

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import SHARE, Probe
 from terratorch_simpler.results.savings import Savings
+from terratorch_simpler.results.tiles import TilesRecord
 
+NAMED = 5
+"""Most scenes that a sentence names."""
 SAME_SCALE = 4.0
 """Factor up to which outputs count as equally spread."""
 
@@ -22,6 +27,11 @@ def decision_sentence(plan: PruningPlan) -> str:
         f"({backbone.kept_parameters / 1e6:.2f} M parameters, {share:.0%} of the full backbone): "
         f"criterion {plan.criterion} on {plan.tiles.used} tiles{sure}."
     )
+
+
+def warnings_of(plan: PruningPlan) -> list[str]:
+    """What was warned of when a plan was made; of plans that do not say, what follows from them."""
+    return doubts(plan) if plan.warnings is None else plan.warnings
 
 
 def doubts(plan: PruningPlan) -> list[str]:
@@ -52,6 +62,12 @@ def doubts(plan: PruningPlan) -> list[str]:
             f"{plan.tiles.used} tiles make too few groups to say how sure the depth is: use at "
             f"least {6 * plan.tiles.tiles_per_group} tiles"
         )
+    scalings = {taken.scaling for taken in plan.tiles.taken_for}
+    if len(scalings) > 1:
+        found.append(
+            f"the files do not declare one scale and offset ({scaling_sentence(plan.tiles)}): "
+            "bring all of them to the same units"
+        )
     return found
 
 
@@ -60,6 +76,44 @@ def _way_out(plan: PruningPlan) -> str:
         return "more tiles are not likely to; the criterion finds these depths alike"
     times = plan.tiles_to_settle / plan.tiles.used
     return f"about {plan.tiles_to_settle} tiles are likely to, at {times:.1f} times the time"
+
+
+def scaling_sentence(tiles: TilesRecord) -> str:
+    """What scales and offsets the files declare, and of how many scenes; empty if they do not."""
+    counts = Counter[str | None]()
+    for taken in tiles.taken_for:
+        counts[taken.scaling] += taken.scenes
+    if not any(counts):
+        return ""
+    return ", ".join(
+        f"{scaling or 'none'} in {_several(count, 'scene')}" for scaling, count in counts.items()
+    )
+
+
+def tiles_sentence(tiles: TilesRecord) -> str:
+    """How many tiles were used, and what was left out and why."""
+    of = f" of {_several(tiles.scenes, 'scene')}" if tiles.scenes is not None else ""
+    reasons = []
+    for left in tiles.left_out:
+        counts = []
+        if left.chips:
+            counts.append(_several(left.chips, "chip" if tiles.scenes is not None else "tile"))
+        if left.scenes:
+            more = f" and {len(left.scenes) - NAMED} more" if len(left.scenes) > NAMED else ""
+            named = f"{', '.join(left.scenes[:NAMED])}{more}"
+            counts.append(f"{_several(len(left.scenes), 'scene')} ({named})")
+        reasons.append(f"{' and '.join(counts)} {left.reason}")
+    others = (
+        f"; {_several(tiles.other_files, 'file')} beside the bands not read"
+        if tiles.other_files
+        else ""
+    )
+    left_out = f"left out: {'; '.join(reasons)}" if reasons else "none left out"
+    return f"{_several(tiles.used, 'tile')}{of} used, {left_out}{others}."
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def probe_sentence(probe: Probe) -> str:

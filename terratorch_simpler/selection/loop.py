@@ -21,9 +21,9 @@ from terratorch_simpler.selection.thumbnails import Thumbnails
 from terratorch_simpler.similarity import LayerAngles, LayerSimilarity
 from terratorch_simpler.tiles import MIN_TILES
 from terratorch_simpler.tiles.batches import Tiles, modalities_of
-from terratorch_simpler.tiles.checks import InputStatistics
 from terratorch_simpler.tiles.sources import Source
 from terratorch_simpler.tiles.tile_pass import TilePass
+from terratorch_simpler.tiles.units import InputStatistics
 
 
 class SelectionLoop(TilePass):
@@ -100,9 +100,12 @@ class SelectionLoop(TilePass):
         """Keep what the report shows of the tiles, and what warns of wrong units."""
         for modality, images in modalities_of(image).items():
             statistics = self.statistics.setdefault(
-                modality, InputStatistics(self.source.means, self.source.stds, modality)
+                modality,
+                InputStatistics(
+                    self.source.means, self.source.stds, modality, self.source.published
+                ),
             )
-            statistics.update(images)
+            statistics.update(images, names)
             if self._is_spread():
                 sums = images.flatten(1).sum(1).double().cpu()
                 self._checksum += sums @ torch.arange(positions.start, positions.stop).double().add(

@@ -17,7 +17,7 @@ from terratorch_simpler.backbones.pruned import PrunedBackbone
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.pruning import prune_backbone
-from terratorch_simpler.results.plan import BackboneRecord, PruningPlan, TilesRecord
+from terratorch_simpler.results.plan import BackboneRecord, PruningPlan
 from terratorch_simpler.results.wording import doubts
 from terratorch_simpler.selection.decision import Decision, Evidence, decide
 from terratorch_simpler.selection.groups import TILES_PER_GROUP
@@ -116,9 +116,10 @@ def run_selection(backbone: Backbone, tiles: TileInput, settings: Settings) -> S
     pruned = prune_backbone(backbone, decision.kept_blocks)
     plan = _make_plan(backbone, pruned, source, settings, decision, loop, seed)
     warned = [statistics.warning() for statistics in loop.statistics.values()]
-    for message in [*warned, *doubts(plan)]:
-        if message is not None:
-            warnings.warn(message, SelectionWarning, stacklevel=3)
+    said = [message for message in [*warned, *doubts(plan)] if message is not None]
+    plan = plan.model_copy(update={"warnings": said})
+    for message in said:
+        warnings.warn(message, SelectionWarning, stacklevel=3)
     assert loop.example is not None
     return Selection(plan, pruned, loop.thumbnails, loop.example)
 
@@ -188,11 +189,8 @@ def _make_plan(
             pretrained=backbone.pretrained,
             fingerprint=backbone.fingerprint(),
         ),
-        tiles=TilesRecord(
-            source=source.label,
-            names=loop.names,
-            used=len(loop.names),
-            dropped=source.dropped,
+        tiles=source.record(
+            loop.names,
             seed=seed,
             tiles_per_group=TILES_PER_GROUP[settings.pooling],
             stopped_early=loop.stopped_early,

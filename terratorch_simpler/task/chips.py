@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from terratorch_simpler.selection.settings import Settings
-from terratorch_simpler.tiles import DEFAULT_SAMPLES
+from terratorch_simpler.tiles import DEFAULT_SAMPLES, Mask
 
 if TYPE_CHECKING:
     from terratorch_simpler.tiles.geotiff import GeoTiffTiles
@@ -28,6 +28,9 @@ class Chips:
             pre-trained weights.
         stds: Standard deviation of each band, likewise.
         size: Height and width of a chip in pixels.
+        mask: Leave out cloud, shadow and snow as the files' own quality layer says: scl
+            (Sentinel-2), fmask (HLS), qa_pixel (Landsat).
+        strict: Make whatever would be left out an error.
         batch_size: Chips in a batch; changes no result.
         num_workers: Processes that read.
     """
@@ -36,6 +39,8 @@ class Chips:
     means: Sequence[float] | None = None
     stds: Sequence[float] | None = None
     size: int = 224
+    mask: Mask | None = None
+    strict: bool = False
     batch_size: int = 8
     num_workers: int = 0
 
@@ -57,6 +62,8 @@ class Chips:
             settings.seed if settings.seed is not None else 0,
             means=self.means,
             stds=self.stds,
+            mask=self.mask,
+            strict=self.strict,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
         )

@@ -79,6 +79,13 @@ class TaskConfig:
         return name
 
     @property
+    def data_args(self) -> dict[str, Any]:
+        """The ``init_args`` of its data; empty if it has none."""
+        data = self.values.get("data")
+        arguments = data.get("init_args") if isinstance(data, dict) else None
+        return arguments if isinstance(arguments, dict) else {}
+
+    @property
     def custom_modules(self) -> str | None:
         """Folder of the user's own modules, if it names one."""
         folder: str | None = self.values.get("custom_modules_path")

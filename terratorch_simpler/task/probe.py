@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import rasterio
+from lightning.pytorch import LightningDataModule
+
 from terratorch_simpler.messages import Reporter
 from terratorch_simpler.probing.labels import KINDS, Labels
 from terratorch_simpler.probing.probe import ProbeSettings, run_probe
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.task.build import Task
+
+LABELS_OPENED = 16
+"""Label files of a split that are looked at before the pass."""
 
 
 def check_task(task: Task) -> Labels:
@@ -24,7 +30,31 @@ def check_task(task: Task) -> Labels:
         )
     if task.datamodule is None:
         raise ValueError(f"{path} has no data: a probe needs its labelled tiles")
+    if task.labels.kind == "segmentation":
+        _check_label_files(task.datamodule)
     return task.labels
+
+
+def _check_label_files(datamodule: LightningDataModule) -> None:
+    """Refuse label files whose own nodata TerraTorch would make a class, which no class is.
+
+    It reads such pixels as NaN, which become the least of all integers.
+    """
+    datamodule.setup("fit")
+    for name in ("train_dataset", "val_dataset"):
+        dataset = getattr(datamodule, name, None)
+        files = getattr(dataset, "segmentation_mask_files", None) or []
+        if getattr(dataset, "no_label_replace", None) is not None:
+            continue
+        for file in files[:LABELS_OPENED]:
+            with rasterio.open(file) as labels:
+                nodata = labels.nodata
+                if nodata is not None and (labels.read(1) == nodata).any():
+                    raise ValueError(
+                        f"the labels {file} hold {nodata:g} and declare it as nodata, which "
+                        "TerraTorch makes a class that does not exist: set no_label_replace in "
+                        "data.init_args to the task's ignore_index"
+                    )
 
 
 def probe_task(

@@ -1,11 +1,11 @@
-"""A selection whose results go into one folder, all of them or none."""
+"""A selection whose results go into one folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from terratorch_simpler.files import check_free, results_folder, write_files
 from terratorch_simpler.messages import Reporter, one_line
@@ -75,7 +75,10 @@ class SelectionRun:
         return self.folder / f"{self.name}_simpler.yaml" if self.config is not None else None
 
     def __call__(self, build: Callable[[], Built]) -> TaskSelection:
-        """Build, select and write: everything or nothing."""
+        """Build, select and write.
+
+        A selection that is finished is written, also where what follows it fails.
+        """
         outputs = [self.folder / name for name in RESULTS]
         outputs += [self.rewritten] if self.rewritten is not None else []
         option = self.reporter.option("overwrite", True)
@@ -88,13 +91,33 @@ class SelectionRun:
             first = rank() == 0
             backbone, tiles, task = build()
             selection = self._select(backbone, tiles, first)
+            failed: BaseException | None = None
             if task is not None and self.probe:
-                selection = self._with_probe(selection, task)
+                try:
+                    selection = self._with_probe(selection, task)
+                except (Exception, KeyboardInterrupt) as error:
+                    failed = error
             if not first:
+                if failed is not None:
+                    raise failed
                 return TaskSelection(selection.plan, self.folder, self.rewritten, ())
-            plan, files = self._render(selection, backbone)
+            plan, files = selection.plan, self._decided(selection.plan)
+            try:
+                plan, files = self._render(selection, backbone)
+            except (Exception, KeyboardInterrupt) as error:
+                failed = failed or error
             write_files(files, self.overwrite)
+            if failed is not None:
+                self._say_what_is_there(failed, files)
             return TaskSelection(plan, self.folder, self.rewritten, tuple(files))
+
+    def _say_what_is_there(self, failed: BaseException, files: Mapping[Path, Any]) -> NoReturn:
+        """Raise what failed after the selection, and say that the selection is written."""
+        there = f"the selection is finished, and written: {', '.join(map(str, files))}"
+        if isinstance(failed, ValueError | OSError):
+            raise ValueError(f"{one_line(failed)} ({there})") from failed
+        self.reporter.say(f"What follows the selection failed; {there}")
+        raise failed
 
     def _select(self, backbone: Backbone, tiles: Any, first: bool) -> Selection:
         from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -133,17 +156,28 @@ class SelectionRun:
         """The plan with what was measured for its report, and every file's content."""
         from terratorch_simpler.profiling.savings import measure_savings
         from terratorch_simpler.report import picture, report_files
-        from terratorch_simpler.task.rewrite import simpler_config
 
         savings = measure_savings(backbone.module, selection.pruned, selection.example)
         plan = selection.plan.model_copy(update={"savings": savings})
-        path = self.folder / "plan.json"
         pictures = {name: picture(image) for name, image in selection.thumbnails.images.items()}
-        files: dict[Path, str | bytes] = {path: plan.to_json()}
-        for name, content in report_files(plan, path.as_posix(), pictures).items():
-            files[self.folder / name] = content
+        rendered = report_files(plan, self._plan.as_posix(), pictures)
+        decided, *config = self._decided(plan).items()
+        files = dict([decided]) | {
+            self.folder / name: content for name, content in rendered.items()
+        }
+        return plan, files | dict(config)
+
+    @property
+    def _plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    def _decided(self, plan: PruningPlan) -> dict[Path, str | bytes]:
+        """The files that a decision alone gives: the plan, and the config that follows it."""
+        from terratorch_simpler.task.rewrite import simpler_config
+
+        files: dict[Path, str | bytes] = {self._plan: plan.to_json()}
         if self.config is not None and self.rewritten is not None:
             files[self.rewritten] = simpler_config(
-                self.config, plan.spec, path.as_posix(), self.blocks
+                self.config, plan.spec, self._plan.as_posix(), self.blocks
             )
-        return plan, files
+        return files

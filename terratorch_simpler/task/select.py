@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from terratorch_simpler.bands import band_names
 from terratorch_simpler.messages import Reporter
 from terratorch_simpler.selection.settings import (
     Settings,
@@ -74,6 +75,8 @@ def select_task(
     chips, unknown = split_options(Chips, others)
     _check_options(settings, chips, unknown, tiles, probe, reporter)
     read = TaskConfig.read(config)
+    if tiles is not None:
+        _check_tiles(read, tiles, Chips(**chips), settings)
 
     def build() -> Built:
         return _build_task(read, tiles, Chips(**chips), settings, blocks, probe, reporter)
@@ -115,6 +118,8 @@ def select_backbone(
         ValueError: As there.
         OSError: As there.
     """
+    # A mistake there shows before TerraTorch is loaded, which takes longer.
+    source = chips.of(tiles, bands, settings)
 
     def build() -> Built:
         from terratorch_simpler.backbones.backbone import load_backbone
@@ -123,8 +128,6 @@ def select_backbone(
         check_name(name)
         named = band_arguments(name, list(bands), arguments)
         wanted = {"pretrained": pretrained, **named, **arguments}
-        # The tiles are checked first: a mistake there shows before weights are loaded.
-        source = chips.of(tiles, bands, settings)
         return load_backbone(name, blocks=blocks, **wanted), source, None
 
     run = SelectionRun(name, output, settings, blocks, overwrite, reporter or Reporter())
@@ -157,6 +160,14 @@ def _check_options(
         raise ValueError(
             f"{reporter.option('probe')} runs on one device: leave out {devices} and {nodes}"
         )
+
+
+def _check_tiles(config: TaskConfig, files: Files, chips: Chips, settings: Settings) -> None:
+    """Open the tiles as far as the config's text says how, before TerraTorch is loaded."""
+    bands = band_names(config.model_args.get("backbone_bands"))
+    if bands is not None:
+        held = band_names(config.data_args.get("dataset_bands"))
+        replace(chips, dataset_bands=chips.dataset_bands or held).of(files, bands, settings)
 
 
 def _build_task(

@@ -9,6 +9,9 @@ DEFAULT_SAMPLES = 512
 Pooling = Literal["tokens", "mean"]
 """What the samples of a tile are at a layer: some of its patch tokens, or their one mean."""
 
+Mask = Literal["scl", "fmask", "qa_pixel"]
+"""A quality layer of a provider that can mask cloud, shadow and snow."""
+
 
 def check_sampling(pooling: str, tokens: int) -> None:
     """Refuse a pooling that does not exist, or no tokens to draw.

@@ -10,7 +10,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from torch.utils.data import Dataset, get_worker_info
 
-from terratorch_simpler.tiles.scenes import Image, Scene
+from terratorch_simpler.tiles.grid import Image
+from terratorch_simpler.tiles.scenes import LeftOut, Scene, Taken
+from terratorch_simpler.tiles.valid import clean
 
 TOO_SMALL = "smaller than a chip"
 SCENES_KEPT = 128
@@ -20,20 +22,35 @@ Candidate = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """Why there is no image.
+
+    Attributes:
+        reason: Why, in the plural.
+        whole: Whether this is so for the whole scene.
+    """
+
+    reason: str
+    whole: bool = False
+
+
+@dataclass(frozen=True)
 class ChipRead:
     """What became of a candidate.
 
     Attributes:
         scene: Its scene, by number.
         count: Whole chips that the scene has.
-        name: Scene, rows and columns.
+        name: Scene, rows and columns; of the scene alone where all of it is left out.
         content: The image [bands, size, size], or why it is dropped.
+        taken: What the scene was taken for, where it could be opened.
     """
 
     scene: int
     count: int
     name: str
-    content: Image | str
+    content: Image | Dropped
+    taken: Taken | None = None
 
 
 class ChipReader(Dataset[ChipRead | ValueError]):
@@ -43,12 +60,20 @@ class ChipReader(Dataset[ChipRead | ValueError]):
 
     Args:
         open_scene: Opens a scene by its number.
+        name_of: What a scene is called, by its number.
         seed: Seed of the order of a scene's chips.
         min_valid: Least share of a chip's pixels that must be valid.
     """
 
-    def __init__(self, open_scene: Callable[[int], Scene], seed: int, min_valid: float) -> None:
-        self.open_scene, self.seed, self.min_valid = open_scene, seed, min_valid
+    def __init__(
+        self,
+        open_scene: Callable[[int], Scene],
+        name_of: Callable[[int], str],
+        seed: int,
+        min_valid: float,
+    ) -> None:
+        self.open_scene, self.name_of = open_scene, name_of
+        self.seed, self.min_valid = seed, min_valid
 
     @cached_property
     def _open(self) -> Callable[[int], Scene]:
@@ -72,15 +97,21 @@ class ChipReader(Dataset[ChipRead | ValueError]):
         try:
             scene = self._open(index)
             if scene.count == 0:
-                return ChipRead(index, 0, scene.name, TOO_SMALL)
+                return self._without(index, TOO_SMALL)
             order = np.random.default_rng([self.seed, index]).permutation(scene.count)
             chip = scene.chip(int(order[ordinal]))
-            image, problem = clean(scene.read(chip), scene.nodata, self.min_valid)
+            image, problem = clean(scene.read(chip), self.min_valid)
+        except LeftOut as reason:
+            return self._without(index, str(reason))
         except ValueError as error:
             return error
         rows = f"{chip.row}:{chip.row + scene.size}"
         name = f"{scene.name}[{rows},{chip.column}:{chip.column + scene.size}]"
-        return ChipRead(index, scene.count, name, problem or image)
+        content = image if problem is None else Dropped(problem)
+        return ChipRead(index, scene.count, name, content, scene.taken)
+
+    def _without(self, index: int, reason: str) -> ChipRead:
+        return ChipRead(index, 0, self.name_of(index), Dropped(reason, whole=True))
 
 
 def later_rounds(counts: Mapping[int, int]) -> Iterator[Candidate]:
@@ -88,26 +119,3 @@ def later_rounds(counts: Mapping[int, int]) -> Iterator[Candidate]:
     for ordinal in range(1, max(counts.values())):
         counts = {scene: count for scene, count in counts.items() if count > ordinal}
         yield from ((scene, ordinal) for scene in counts)
-
-
-def clean(image: Image, nodata: float | None, min_valid: float) -> tuple[Image, str | None]:
-    """Fill the invalid pixels of a chip, or say why it cannot be used.
-
-    Args:
-        image: [bands, H, W].
-        nodata: The file's nodata value, if it has one.
-        min_valid: Least share of valid pixels.
-
-    Returns:
-        The image, invalid pixels replaced by the mean of their band; and the reason to drop it, or
-        None.
-    """
-    finite = np.isfinite(image).all(axis=0)
-    valid = finite & (image != 0).any(axis=0)
-    if nodata is not None and np.isfinite(nodata):
-        valid &= (image != np.float32(nodata)).all(axis=0)
-    if valid.mean() < min_valid or not valid.any():
-        return image, "mostly NaN or infinite" if finite.mean() < min_valid else "mostly nodata"
-    if not valid.all():
-        image = np.where(valid, image, image[:, valid].mean(axis=1)[:, None, None])
-    return image, None

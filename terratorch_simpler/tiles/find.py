@@ -1,16 +1,14 @@
-"""Finding raster files: in folders, globs and lists, and on file systems that only GDAL reads."""
+"""Finding raster files: in folders, archives, globs and lists, and where only GDAL can look."""
 
 from __future__ import annotations
 
 import glob
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from terratorch_simpler.bands import BAND_FILE
-
-RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
+from terratorch_simpler.tiles.archives import RASTERS, is_archive, is_raster, members, outside
 
 
 def only_gdal(path: str) -> bool:
@@ -29,8 +27,8 @@ def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[str], s
         tiles: As :class:`~terratorch_simpler.tiles.geotiff.GeoTiffTiles` takes them.
 
     Returns:
-        The files, those on disk with their absolute paths; and what all of them begin with: the
-        rest is what they are called in plans.
+        The files, those on disk with their absolute paths; and what the paths of all of them begin
+        with: the rest is what they are called in plans (:func:`name_below`).
 
     Raises:
         FileNotFoundError: If a path does not exist.
@@ -43,11 +41,14 @@ def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[str], s
     others: list[str] = []
     for path in paths:
         # In this order, so that each of many files is looked up only once.
-        if only_gdal(path) or (_is_raster(path) and Path(path).is_file()):
+        if is_archive(path):
+            folders.append(outside(path))
+            files.update(filter(is_raster, members(path)))
+        elif only_gdal(path) or (is_raster(path) and Path(path).is_file()):
             files.add(path)
         elif Path(path).is_dir():
             folders.append(path)
-            files.update(_walk(path))
+            files.update(_walk(path, set()))
         else:
             others.append(path)
     if listed:
@@ -55,8 +56,15 @@ def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[str], s
     if not files:
         raise ValueError(f"no raster ({', '.join(RASTERS)}) in {where}")
     if len(paths) > 1 or not folders:
-        folders = [file.rpartition("/")[0] for file in files]
+        folders = [outside(file).rpartition("/")[0] for file in files]
     return sorted(files), _shared(set(folders))
+
+
+def name_below(path: str, root: str) -> str:
+    """What a file is called in plans: its path below what all have in common."""
+    name = outside(path).removeprefix(root) or path.rpartition("/")[2]
+    # What follows is often a signature, which has no place in a plan.
+    return name.partition("?")[0] if only_gdal(path) else name
 
 
 def _paths(tiles: str | Path | Iterable[str | Path]) -> tuple[dict[str, str], bool]:
@@ -107,27 +115,35 @@ def _check_listed(others: Mapping[str, str], where: str) -> None:
         )
     if others:
         raise ValueError(
-            f"{next(iter(others.values()))} in {where} is no raster: name folders and files that "
-            f"end in {', '.join(RASTERS)}"
+            f"{next(iter(others.values()))} in {where} is no raster: name folders, archives and "
+            f"files that end in {', '.join(RASTERS)}"
         )
 
 
-def _is_raster(path: str) -> bool:
-    return path.lower().endswith(RASTERS)
+def _walk(folder: str, seen: set[str]) -> Iterator[str]:
+    """Raster files below a folder, in linked folders and archives as well.
 
-
-def _walk(folder: str) -> Iterator[str]:
-    """Raster files below a folder. Links to folders are not followed: they could go in circles."""
+    Args:
+        folder: Where to look.
+        seen: Folders that were looked into, without links: each is once, so that a link cannot go
+            in a circle or count tiles twice.
+    """
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
     try:
-        entries = list(os.scandir(folder))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError as error:
         warnings.warn(f"{folder} is left out: {error.strerror}", stacklevel=2)
         return
     for entry in entries:
         path = f"{folder.rstrip('/')}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path)
-        elif _is_raster(entry.name) and entry.is_file():
+        if entry.is_dir():
+            yield from _walk(path, seen)
+        elif is_archive(path):
+            yield from filter(is_raster, members(path))
+        elif is_raster(entry.name) and entry.is_file():
             yield path
 
 
@@ -136,18 +152,3 @@ def _shared(folders: set[str]) -> str:
     # Of lists of parts it compares part by part; commonpath would make one slash of two.
     parts = os.path.commonprefix([folder.rstrip("/").split("/") for folder in folders])  # noqa: RUF071
     return "".join(f"{part}/" for part in parts)
-
-
-def group_scenes(files: Sequence[str]) -> list[list[str]]:
-    """Put the files of a scene that has one file a band together.
-
-    Files whose names differ only in a band (``x_B02.tif``, ``x_B03.tif``) are one scene; all others
-    are scenes of their own.
-    """
-    scenes: dict[tuple[str, str], list[str]] = {}
-    for file in files:
-        folder, _, name = file.rpartition("/")
-        match = BAND_FILE.fullmatch(name)
-        key = f"{match['scene']}.*" if match else name
-        scenes.setdefault((folder, key), []).append(file)
-    return list(scenes.values())

@@ -1,10 +1,11 @@
-"""Unlabelled tiles: a seeded choice of chips from GeoTIFF files."""
+"""Unlabelled tiles: a seeded choice of chips from GeoTIFF files and what providers deliver."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -12,11 +13,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from terratorch_simpler.bands import check_bands
-from terratorch_simpler.tiles import DEFAULT_SAMPLES, MIN_TILES
+from terratorch_simpler.tiles import DEFAULT_SAMPLES, MIN_TILES, Mask
 from terratorch_simpler.tiles.checks import check_statistics
-from terratorch_simpler.tiles.chips import TOO_SMALL, Candidate, ChipRead, ChipReader, later_rounds
-from terratorch_simpler.tiles.find import find_rasters, group_scenes, only_gdal
-from terratorch_simpler.tiles.scenes import Image, Scene
+from terratorch_simpler.tiles.chips import (
+    TOO_SMALL,
+    Candidate,
+    ChipRead,
+    ChipReader,
+    Dropped,
+    later_rounds,
+)
+from terratorch_simpler.tiles.find import find_rasters, name_below
+from terratorch_simpler.tiles.grid import Image
+from terratorch_simpler.tiles.products import find_scenes
+from terratorch_simpler.tiles.quality import check_mask
+from terratorch_simpler.tiles.scenes import LeftOut, Scene
+from terratorch_simpler.tiles.tally import Tally
 
 
 class TileBatch(TypedDict):
@@ -27,35 +39,47 @@ class TileBatch(TypedDict):
 
 
 class GeoTiffTiles:
-    """Chips of GeoTIFF files, chosen by seed and read through torchgeo.
+    """Chips of GeoTIFF files, chosen by seed and read as they are in their files.
 
     Scenes larger than a chip are cut into a grid of whole chips. Scenes are visited in a seeded
     order, one chip of each before the second of any, so that the choice spreads over all of them.
     It is made from the names alone: a file is opened when its turn comes, where it is read, and not
     kept open. Chips with too little valid data are dropped and replaced by the next ones. Iterating
-    yields :class:`TileBatch` in the units of the files.
+    yields :class:`TileBatch` in the units of the files: scales and offsets that they declare are
+    not applied, as TerraTorch's datasets do not apply them either.
+
+    A scene is a file that stacks its bands, or one file a band, as Sentinel-2 (SAFE), Landsat and
+    HLS are delivered. Its grid is that of the finest band asked for; coarser ones are resampled
+    between their pixels.
 
     Args:
-        tiles: A folder (searched with its subfolders), a file, a list of either, or a glob. A list
-            can be a text file (``.txt``): one path a line, relative ones from where it lies, blank
-            lines and those that begin with ``#`` left out. Files can be whatever GDAL opens, as
-            text: ``/vsizip/a.zip/b.tif``, ``/vsicurl/https://...``; credentials and the like are
-            GDAL's own settings, from environment variables.
+        tiles: A folder (searched with its subfolders, links and archives: ``.zip``, ``.tar``), a
+            file, a list of either, or a glob. A list can be a text file (``.txt``): one path a
+            line, relative ones from where it lies, blank lines and those that begin with ``#`` left
+            out. Files can be whatever GDAL opens, as text: ``/vsizip/a.zip/b.tif``,
+            ``/vsicurl/https://...``; credentials and the like are GDAL's own settings, from
+            environment variables.
         bands: Bands that the backbone reads, in order, in TerraTorch's words.
-        dataset_bands: Bands that the files hold, in order. None to use band descriptions where
-            they are set, and otherwise to expect files with just ``bands``.
+        dataset_bands: Bands that the files hold, in order. None to go by band descriptions or the
+            band codes in file names where the sensor is certain, and otherwise to expect files
+            with just ``bands``.
         size: Height and width of a chip in pixels.
         samples: Chips to use, or as many as there are.
         seed: Seed of the choice.
         means: Mean of each band for normalisation; None for those of the pre-trained weights.
         stds: Standard deviation of each band, likewise.
-        min_valid: Least share of a chip's pixels that must be valid: finite, not nodata, and not 0
-            in every band. The others are filled with the mean of their band.
+        min_valid: Least share of a chip's pixels that must be valid: finite, with data in every
+            band as its file says (nodata, masks), not 0 in all bands, and not in a square that
+            holds one number in all bands. The others are filled with the mean of their band.
+        mask: Leave out cloud, shadow and snow as the scenes' own quality layer says: ``scl``
+            (Sentinel-2), ``fmask`` (HLS) or ``qa_pixel`` (Landsat).
+        strict: Make whatever would be left out an error.
         batch_size: Chips in a batch; changes no result.
         num_workers: Processes that read.
 
     Attributes:
-        dropped: Chips dropped in the last iteration, by reason.
+        tally: What was used and what was left out in the last iteration.
+        other_files: Files beside the bands of a scene, such as angles and pictures.
 
     Raises:
         FileNotFoundError: If the tiles, or what a list names, do not exist.
@@ -75,6 +99,8 @@ class GeoTiffTiles:
         means: Sequence[float] | None = None,
         stds: Sequence[float] | None = None,
         min_valid: float = 0.9,
+        mask: Mask | None = None,
+        strict: bool = False,
         batch_size: int = 8,
         num_workers: int = 0,
     ) -> None:
@@ -93,37 +119,71 @@ class GeoTiffTiles:
         if not 0 <= min_valid <= 1:
             raise ValueError(f"min_valid must be from 0 to 1, got {min_valid}")
         check_statistics(self.bands, means, stds)
+        check_mask(mask)
         self.source = str(tiles) if isinstance(tiles, str | Path) else "a list of files"
         self.size, self.samples, self.seed = size, samples, seed
         self.means, self.stds, self.min_valid = means, stds, min_valid
+        self.mask, self.strict = mask, strict
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.dropped: dict[str, int] = {}
+        self.tally = Tally()
         files, self._root = find_rasters(tiles)
-        self._files = group_scenes(files)
+        found = find_scenes(files)
+        self._scenes, self.other_files = found.scenes, found.others
         # The first scene stands for all: mistakes in the bands show before any work.
-        self.open(0)
+        with suppress(LeftOut):
+            self.open(0)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Chips dropped and scenes left out in the last iteration, by reason."""
+        return dict(self.tally.dropped)
+
+    def reading(self, names: Sequence[str]) -> dict[str, Any]:
+        """What a plan keeps of the last iteration, and of how the files were read.
+
+        Args:
+            names: Of the chips that were used.
+
+        Returns:
+            Fields of :class:`~terratorch_simpler.results.tiles.TilesRecord`.
+        """
+        return {
+            "scenes": len({name.rpartition("[")[0] for name in names}),
+            "left_out": self.tally.left_out(),
+            "taken_for": self.tally.taken(self.bands),
+            "other_files": len(self.other_files),
+            "dataset_bands": self.dataset_bands,
+            "mask": self.mask,
+        }
 
     def open(self, index: int) -> Scene:
         """Read the headers of a scene, by its position among the names in order.
 
         Raises:
             ValueError: If a file is no raster or does not hold the bands.
+            LeftOut: If the scene cannot be used.
         """
-        files = self._files[index]
-        name = files[0].removeprefix(self._root)
-        if only_gdal(files[0]):
-            # What follows is often a signature, which has no place in a plan.
-            name = name.partition("?")[0]
-        return Scene(name, files, self.bands, self.dataset_bands, self.size)
+        files = self._scenes[index]
+        bands, size = self.bands, self.size
+        return Scene(self.name(index), files, bands, self.dataset_bands, size, self.mask)
+
+    def name(self, index: int) -> str:
+        """What a scene is called in plans."""
+        return name_below(self._scenes[index].name, self._root)
 
     def __iter__(self) -> Iterator[TileBatch]:
         """Batches of the chosen chips; all but the last have ``batch_size`` chips."""
-        self.dropped = {}
+        self.tally = Tally()
         used = 0
         waiting: list[tuple[str, Image]] = []
         for chip in self._chips():
-            if isinstance(chip.content, str):
-                self.dropped[chip.content] = self.dropped.get(chip.content, 0) + 1
+            self.tally.add(chip)
+            if isinstance(chip.content, Dropped):
+                if self.strict:
+                    raise ValueError(
+                        f"strict lets nothing be left out, and {chip.name} would be "
+                        f"({chip.content.reason}): mend or remove it, or leave strict out"
+                    )
                 continue
             waiting.append((chip.name, chip.content))
             used += 1
@@ -148,15 +208,12 @@ class GeoTiffTiles:
             yield from self._read(later_rounds(several))
 
     def _order(self) -> list[int]:
-        order: list[int] = np.random.default_rng(self.seed).permutation(len(self._files)).tolist()
+        order: list[int] = np.random.default_rng(self.seed).permutation(len(self._scenes)).tolist()
         return order
 
     def _read(self, candidates: Iterable[Candidate]) -> Iterator[ChipRead]:
-        # Here, so that workers find it loaded.
-        import torchgeo.datasets  # noqa: F401
-
         loader = DataLoader(
-            ChipReader(self.open, self.seed, self.min_valid),
+            ChipReader(self.open, self.name, self.seed, self.min_valid),
             self.batch_size,
             # One after the other as they are read: there may be millions.
             sampler=candidates,
@@ -174,7 +231,7 @@ class GeoTiffTiles:
         return -(-self.samples // self.batch_size)
 
     def _too_few(self, used: int) -> str:
-        if self.dropped.get(TOO_SMALL) == len(self._files):
+        if self.dropped.get(TOO_SMALL) == len(self._scenes):
             scene = self.open(self._order()[-1])
             return (
                 f"every scene is {TOO_SMALL} of {self.size} x {self.size} px ({scene.name} is "

@@ -1,23 +1,31 @@
-"""Scenes on disk: one raster, or one file a band, read chip by chip."""
+"""Scenes on disk: one raster, or one file a band, read chip by chip as they are in their files."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
-from terratorch_simpler.bands import BAND_FILE, band_positions
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.tiles import Mask
+from terratorch_simpler.tiles.grid import Flags, Grid, Image, read_box
+from terratorch_simpler.tiles.labels import band_positions
+from terratorch_simpler.tiles.products import SceneFiles
+from terratorch_simpler.tiles.quality import QUALITY_LAYERS
 
-Image = NDArray[np.float32]
+APART = "with band files that do not lie on each other"
+_BASELINE = re.compile(r"_N(\d{4})_")
+_OFFSET_SINCE = 400
+
+
+class LeftOut(Exception):
+    """A scene that cannot be used; its text says why, in the plural."""
 
 
 @dataclass(frozen=True)
@@ -28,56 +36,106 @@ class Chip:
     column: int
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """What a chip holds.
+
+    Attributes:
+        image: Values in the units of the file: float32, [bands, size, size].
+        valid: Where every band has a value, as its file says: [size, size].
+        hidden: Where a quality layer says that the ground cannot be seen; None without one.
+    """
+
+    image: Image
+    valid: Flags
+    hidden: Flags | None = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a scene was taken for.
+
+    Attributes:
+        bands: The label, or the place in the file, of each band that was asked for.
+        sensor: Whose band codes they are, where they are codes.
+        scaling: Scale and offset that its files declare, which are not applied.
+    """
+
+    bands: tuple[str, ...]
+    sensor: str | None
+    scaling: str | None
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    grid: Grid
+    indexes: tuple[int, ...]
+    labels: tuple[str | None, ...]
+    scaling: tuple[tuple[float, float], ...]
+
+
 @dataclass
 class Scene:
     """One scene: a raster that stacks its bands, or one file a band.
 
     Attributes:
-        name: What it is called in plans: its path below the folder given.
-        files: One file, or one a band; whatever GDAL can open.
+        name: What it is called in plans.
+        files: Its files; whatever GDAL can open.
         bands: Bands asked for, in order.
         dataset_bands: What the files hold, in order; None to go by descriptions and names.
         size: Height and width of a chip in pixels.
+        mask: Which quality layer to read, if any.
+        grid: Pixels of the finest of the bands that are asked for.
+        taken: What it was taken for.
     """
 
     name: str
-    files: Sequence[str]
+    files: SceneFiles
     bands: Sequence[str]
     dataset_bands: Sequence[str] | None
     size: int
-    nodata: float | None = field(init=False)
-    height: int = field(init=False)
-    width: int = field(init=False)
-    on_map: bool = field(init=False)
+    mask: Mask | None = None
+    grid: Grid = field(init=False)
+    taken: Taken = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read the headers.
+        """Read the headers of the files that are needed.
 
         Raises:
-            ValueError: If a file is no raster or does not hold the bands.
+            ValueError: If a file is no raster, does not hold the bands, or lacks the mask.
+            LeftOut: If its band files do not lie on each other.
         """
-        labels: list[str | None] = []
-        resolutions = []
-        for file in self.files:
-            try:
-                with rasterio.open(file) as source:
-                    labels += source.descriptions
-                    resolutions.append((source.res, source.shape, source.nodata, _on_map(source)))
-            except RasterioError as error:
-                raise ValueError(
-                    f"{file} is not a raster that GDAL can read ({one_line(error)}): remove or "
-                    "replace it"
-                ) from error
-        if len(self.files) > 1:
-            labels = [_band_part(file) for file in self.files]
-        self._positions = band_positions(self.bands, labels, self.dataset_bands, self.name)
-        self.finest = min(range(len(resolutions)), key=lambda i: resolutions[i][0])
-        _, (self.height, self.width), self.nodata, self.on_map = resolutions[self.finest]
-        if not self.on_map and len(self.files) > 1:
-            raise ValueError(
-                f"{self.name} has no coordinate system, or is not north up: stack its bands in one "
-                "file"
-            )
+        if self.files.labels is None:
+            header = self._header(self.files.files[0])
+            positions, sensor = self._positions(header.labels)
+            places = [(header.path, header.indexes[position]) for position in positions]
+            headers = {header.path: header}
+        else:
+            positions, sensor = self._positions(self.files.labels)
+            places = [(self.files.files[position], 1) for position in positions]
+            headers = {path: self._header(path) for path, _ in places}
+        self._places = places
+        self.grid = self._common_grid([header.grid for header in headers.values()])
+        labels = self.files.labels or [
+            label or f"band {number}" for number, label in enumerate(header.labels, 1)
+        ]
+        self.taken = Taken(
+            tuple(str(labels[position]) for position in positions),
+            sensor,
+            self._scaling([headers[path].scaling[index - 1] for path, index in places]),
+        )
+        self._quality = self._quality_file()
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return self.grid.height
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return self.grid.width
 
     @property
     def count(self) -> int:
@@ -89,81 +147,95 @@ class Scene:
         row, column = divmod(number, self.width // self.size)
         return Chip(row * self.size, column * self.size)
 
-    def read(self, chip: Chip) -> Image:
-        """Read a chip.
-
-        Returns:
-            float32 array of shape [bands, size, size] in the units of the file.
+    def read(self, chip: Chip) -> Pixels:
+        """Read a chip, each band as its file holds it, between pixels where one is coarser.
 
         Raises:
-            ValueError: If the file cannot be read there (it is truncated, say).
+            ValueError: If a file cannot be read there (it is truncated, say).
         """
-        try:
-            return self._read_map(chip) if self.on_map else self._read_pixels(chip)
-        except (RasterioError, OSError) as error:
-            self._unreadable(error)
+        image = np.empty((len(self.bands), self.size, self.size), np.float32)
+        valid = np.ones((self.size, self.size), bool)
+        for path in dict.fromkeys(path for path, _ in self._places):
+            found = [i for i, (place, _) in enumerate(self._places) if place == path]
+            indexes = [self._places[i][1] for i in found]
+            image[found], bands_valid = self._read(path, indexes, chip)
+            valid &= bands_valid.all(axis=0)
+        if self._quality is None:
+            return Pixels(image, valid)
+        classes, known = self._read(self._quality, [1], chip, nearest=True)
+        assert self.mask is not None
+        hidden = QUALITY_LAYERS[self.mask].hides(classes[0].astype(np.int64))
+        return Pixels(image, valid, hidden | ~known[0])
 
-    def _unreadable(self, error: Exception) -> NoReturn:
+    def _read(
+        self, path: str, indexes: list[int], chip: Chip, nearest: bool = False
+    ) -> tuple[Image, Flags]:
+        try:
+            with rasterio.open(path) as source:
+                return read_box(
+                    source, indexes, self.grid, chip.row, chip.column, self.size, nearest
+                )
+        except (RasterioError, OSError) as error:
+            self._unreadable(path, error)
+
+    def _unreadable(self, path: str, error: Exception) -> NoReturn:
+        file = "" if len(self.files.files) == 1 else f" ({path.rpartition('/')[2]})"
         raise ValueError(
-            f"{self.name} could not be read ({one_line(error)}): the file looks truncated or "
-            "damaged, remove or replace it"
+            f"{self.name}{file} could not be read ({one_line(error)}): the file looks truncated "
+            "or damaged, remove or replace it"
         ) from error
 
-    def _read_pixels(self, chip: Chip) -> Image:
-        with rasterio.open(self.files[0]) as source:
-            window = Window(chip.column, chip.row, self.size, self.size)
-            indexes = [position + 1 for position in self._positions]
-            image: Image = source.read(indexes, window=window).astype(np.float32)
-            return image
+    def _header(self, path: str) -> _File:
+        try:
+            with rasterio.open(path) as source:
+                # An alpha band is a mask: it says which pixels are valid.
+                held = [i for i, role in enumerate(source.colorinterp) if role != ColorInterp.alpha]
+                return _File(
+                    path,
+                    Grid.of(source),
+                    tuple(i + 1 for i in held),
+                    tuple(source.descriptions[i] for i in held),
+                    tuple(zip(source.scales, source.offsets, strict=True)),
+                )
+        except RasterioError as error:
+            raise ValueError(
+                f"{path} is not a raster that GDAL can read ({one_line(error)}): remove or "
+                "replace it"
+            ) from error
 
-    def _read_map(self, chip: Chip) -> Image:
-        # torchgeo indexes by map coordinates and gives the size back by resolution.
-        xs, ys = self._dataset.bounds[:2]
-        x_res, y_res = self._dataset.res
-        left = xs.start + chip.column * x_res
-        top = ys.stop - chip.row * y_res
-        query = slice(left, left + self.size * x_res), slice(top - self.size * y_res, top)
-        image: Image = self._dataset[query]["image"].numpy()
-        return image
+    def _positions(self, labels: Sequence[str | None]) -> tuple[list[int], str | None]:
+        """Where the bands asked for are among the labels, and whose codes these are."""
+        return band_positions(self.bands, labels, self.dataset_bands, self.files.name, self.name)
 
-    @cached_property
-    def _dataset(self) -> Any:
-        from torchgeo.datasets import RasterDataset
+    def _common_grid(self, grids: Sequence[Grid]) -> Grid:
+        """The finest grid, of those in the coordinate system that most are in."""
+        systems = [grid.crs for grid in grids]
+        most = max(systems, key=systems.count)
+        finest = min((grid for grid in grids if grid.crs == most), key=lambda grid: grid.pixel_area)
+        if finest.crs is None and any(grid != finest for grid in grids):
+            raise ValueError(
+                f"{self.name} has no coordinate system, and its band files differ in size: stack "
+                "its bands in one file"
+            )
+        if not all(grid.covers(finest) for grid in grids):
+            raise LeftOut(APART)
+        return finest
 
-        if len(self.files) > 1:
-            stems = [_band_part(file) for file in self.files]
-            match = _band_match(self.files[0])
-            regex = re.escape(match["scene"]) + r"[_.](?P<band>" + "|".join(stems) + r")\..+"
-        else:
-            stems = [str(position) for position in range(max(self._positions) + 1)]
-            regex = ".*"
-        layout = {
-            "filename_regex": regex,
-            "all_bands": tuple(stems),
-            "separate_files": len(self.files) > 1,
-        }
-        dataset = type("SceneDataset", (RasterDataset,), layout)
-        # The finest file sets the resolution that the others are resampled to.
-        wanted = [stems[position] for position in self._positions]
-        # Torchgeo's cache belongs to the class: it keeps the files of 128 scenes open.
-        return dataset(paths=[self.files[self.finest]], bands=wanted, cache=False)
+    def _scaling(self, declared: Sequence[tuple[float, float]]) -> str | None:
+        pairs = sorted(set(declared) - {(1.0, 0.0)})
+        said = [f"scale {scale:g}, offset {offset:g}" for scale, offset in pairs]
+        baseline = _BASELINE.search(self.files.name)
+        if baseline and int(baseline[1]) >= _OFFSET_SINCE:
+            said.append(f"offset -1000 (processing baseline {baseline[1][:2]}.{baseline[1][2:]})")
+        return "; ".join(said) or None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without torchgeo's dataset: its class is made here, and no other process knows it."""
-        return {key: value for key, value in self.__dict__.items() if key != "_dataset"}
-
-
-def _on_map(source: Any) -> bool:
-    """Whether a raster lies north up in a coordinate system, as torchgeo takes for granted."""
-    grid = source.transform
-    return source.crs is not None and grid.b == grid.d == 0 and grid.a > 0 > grid.e
-
-
-def _band_match(file: str) -> re.Match[str]:
-    match = BAND_FILE.fullmatch(file.rpartition("/")[2])
-    assert match is not None
-    return match
-
-
-def _band_part(file: str) -> str:
-    return _band_match(file)["band"]
+    def _quality_file(self) -> str | None:
+        if self.mask is None:
+            return None
+        label = QUALITY_LAYERS[self.mask].label
+        if label not in self.files.quality:
+            raise ValueError(
+                f"{self.name} has no {label} file beside its bands, which mask '{self.mask}' "
+                "reads: add it, or leave the mask out"
+            )
+        return self.files.quality[label]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.bands import band_names
+from terratorch_simpler.results.tiles import LeftOut, TilesRecord
 from terratorch_simpler.tiles import DEFAULT_SAMPLES
 from terratorch_simpler.tiles.batches import Batch
 from terratorch_simpler.tiles.checks import check_statistics
@@ -28,8 +29,9 @@ class TileSource(Protocol):
     length, that is the number of batches.
 
     It can say more of itself: ``source`` (a text: where the tiles come from, for the plan),
-    ``samples`` and ``seed`` (used where a caller names none), and ``dropped`` (how many tiles it
-    left out in the last iteration, by reason).
+    ``samples`` and ``seed`` (used where a caller names none), ``dropped`` (how many tiles it left
+    out in the last iteration, by reason), and ``reading(names)``, which gives fields of
+    :class:`~terratorch_simpler.results.tiles.TilesRecord` for the tiles that were used.
 
     Attributes:
         bands: Names of the bands in TerraTorch's words, or None.
@@ -73,6 +75,7 @@ class Source:
         stds: Standard deviation of each band, likewise.
         bands: Names of the bands if they are known.
         tiles: What gives the batches, if it says how to normalise them.
+        published: Whether means and stds are those of the weights, and not given by the user.
     """
 
     label: str
@@ -81,12 +84,32 @@ class Source:
     stds: list[float] | None = None
     bands: list[str] | None = None
     tiles: TileSource | None = None
+    published: bool = False
 
     @property
-    def dropped(self) -> int:
-        """How many tiles were left out in the last pass, as far as they say so."""
+    def dropped(self) -> Mapping[str, int]:
+        """How many tiles were left out in the last pass, by reason, as far as they say so."""
         dropped: Mapping[str, int] = getattr(self.tiles, "dropped", {})
-        return sum(dropped.values())
+        return dropped
+
+    def record(self, names: list[str], **choice: Any) -> TilesRecord:
+        """What a plan keeps of the tiles of the last pass.
+
+        Args:
+            names: Those that were used, in order.
+            **choice: How they were chosen: other fields of the record.
+        """
+        tiles = self.tiles
+        given: dict[str, Any] = {"means": self.means, "stds": self.stds}
+        reading = getattr(tiles, "reading", None)
+        if callable(reading):
+            given |= reading(names)
+        else:
+            given["left_out"] = [LeftOut(reason=r, chips=n) for r, n in self.dropped.items()]
+        dropped = sum(self.dropped.values())
+        return TilesRecord(
+            source=self.label, names=names, used=len(names), dropped=dropped, **given, **choice
+        )
 
 
 def open_source(
@@ -189,4 +212,4 @@ def with_statistics(source: Source, backbone: Backbone) -> Source:
             f"{backbone.label} publishes no statistics to normalise with: give means and stds, one "
             "value a band"
         )
-    return replace(source, means=statistics[0], stds=statistics[1])
+    return replace(source, means=statistics[0], stds=statistics[1], published=True)

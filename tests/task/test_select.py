@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rasterio
 
 from terratorch_simpler import PruningPlan, select_task
 from terratorch_simpler.cli import main
 from terratorch_simpler.cli.demo import SAMPLES_IN_CLONE, TASK, task_config
 from terratorch_simpler.messages import Reporter
 from terratorch_simpler.selection.settings import Settings
+from tests.rasters import write_tiles
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:8 tiles:terratorch_simpler.selection.select.SelectionWarning"
@@ -116,3 +119,69 @@ def test_errors_name_options_as_in_python(
     with pytest.raises(ValueError, match="Lightning cannot run with accelerator='cuda' and prec"):
         select_task(task, tmp_path / "out", accelerator="cuda")
     assert not (tmp_path / "out").exists()
+
+
+# A selection that is finished
+
+
+def test_a_selection_is_written_where_the_probe_after_it_fails(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from terratorch_simpler.task import probe
+
+    def fail(*_: Any) -> Any:
+        raise ValueError("there are no tiles to validate on")
+
+    monkeypatch.setattr(probe, "probe_task", fail)
+    message = r"^there are no tiles to validate on \(the selection is finished, and written: .*plan"
+    with pytest.raises(ValueError, match=message):
+        select_task(task, tmp_path / "out", BRIEF, probe=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    assert PruningPlan.load(tmp_path / "out" / "plan.json").probe is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [MemoryError("full"), KeyboardInterrupt()])
+def test_a_selection_is_written_where_its_report_fails(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    from terratorch_simpler.profiling import savings
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(savings, "measure_savings", fail)
+    listener = Listener()
+    with pytest.raises(type(error)):
+        select_task(task, tmp_path / "out", BRIEF, reporter=listener)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [FILES[0], FILES[-1]]
+    assert listener.lines[-1].startswith("What follows the selection failed; the selection is fin")
+
+
+def test_label_files_with_nodata_of_their_own_are_named_before_the_pass(
+    task: Path, tmp_path: Path
+) -> None:
+    """TerraTorch reads these pixels as NaN, and makes the least of all integers a class."""
+    text = task.read_text()
+    labels = Path(text.partition("train_label_data_root: ")[2].splitlines()[0])
+    shutil.copytree(labels, tmp_path / "labels")
+    first = sorted((tmp_path / "labels").glob("*.tif"))[0]
+    for file in (tmp_path / "labels").iterdir():
+        with rasterio.open(file, "r+") as target:
+            target.nodata = 255
+            values = target.read(1)
+            values[0, 0] = 255
+            target.write(values, 1)
+    bare = "\n".join(line for line in text.splitlines() if "no_label_replace" not in line)
+    (tmp_path / "task.yaml").write_text(bare.replace(str(labels), str(tmp_path / "labels")))
+    with pytest.raises(ValueError, match=rf"the labels {first} hold 255 .* set no_label_replace"):
+        select_task(tmp_path / "task.yaml", tmp_path / "out", BRIEF, probe=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_in_tiles_show_before_terratorch_is_loaded(task: Path, tmp_path: Path) -> None:
+    write_tiles(tmp_path / "tiles", 4, bands=5)
+    listener = Listener()
+    with pytest.raises(ValueError, match=r"tile_0.tif holds 5 bands, dataset_bands names 6"):
+        select_task(task, tmp_path / "out", BRIEF, tiles=tmp_path / "tiles", reporter=listener)
+    assert listener.lines == []

@@ -12,7 +12,8 @@ from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.backbones.families import find_family
-from terratorch_simpler.tiles.checks import InputStatistics, check_images
+from terratorch_simpler.tiles.checks import check_images
+from terratorch_simpler.tiles.units import InputStatistics
 from tests.rasters import landscape
 
 MEANS = [1087.0, 1342.0, 1433.0, 2734.0, 1958.0, 1363.0]
@@ -30,7 +31,10 @@ def warning(
     """
     mean, std = (np.array(values)[None, :, None, None] for values in (means, stds))
     normalised = torch.from_numpy(((images - mean) / std).astype(np.float32))
-    statistics = InputStatistics(means, stds) if told else InputStatistics(None, None)
+    published = means is MEANS
+    statistics = InputStatistics(None, None)
+    if told:
+        statistics = InputStatistics(means, stds, published=published)
     for batch in normalised.chunk(2):
         statistics.update(batch)
     return statistics.warning()
@@ -44,6 +48,11 @@ def tiles(mean: float = 0.0, share: float = 1.0) -> NDArray[np.float32]:
     centre = images.mean(axis=(0, 2, 3), keepdims=True)
     moved: NDArray[np.float32] = ((images - centre) * share + mean).astype(np.float32)
     return moved
+
+
+def dim() -> NDArray[np.float32]:
+    """Reflectance x 10000 of forest and water, down to 0."""
+    return np.clip(tiles(400, 0.4), 1, None)
 
 
 def snow() -> NDArray[np.float32]:
@@ -79,9 +88,10 @@ def test_nothing_is_said_of_tiles_in_the_right_units(images: NDArray[Any], told:
         (tiles() / 10_000 - 0.1, "look like reflectance in 0..1"),
         (np.clip(np.round(tiles() / 16), 0, 255), "look like 8-bit digital numbers; give means"),
         (10 * np.log10(tiles() / 20_000), r"values of -\d+.* look like decibels; give means and s"),
+        (tiles() / 100 + 0.003, "look like reflectance in per cent; multiply by 100"),
         (tiles() * 65_000, r"values of .* do not fit the means 1087, 1342, .*; give means and st"),
     ],
-    ids=["reflectance", "offset reflectance", "8 bit", "decibels", "far too large"],
+    ids=["reflectance", "offset reflectance", "8 bit", "decibels", "per cent", "far too large"],
 )
 def test_the_likely_cause_is_named(images: NDArray[Any], cause: str) -> None:
     message = warning(images)
@@ -89,6 +99,49 @@ def test_the_likely_cause_is_named(images: NDArray[Any], cause: str) -> None:
     assert message.startswith("after normalisation the tiles have a mean of ")
     assert "(about 0 and 1 are expected)" in message
     assert re.search(cause, message), message
+
+
+@pytest.mark.parametrize(
+    ("images", "cause"),
+    [
+        (
+            np.round((dim() / 10_000 + 0.2) / 0.0000275),
+            r"no value of the tiles in any band is below [23]\.\d .*look like digital numbers of "
+            "Landsat Collection 2 Level 2; rescale them",
+        ),
+        (
+            np.round((dim() / 10_000 + 0.1) / 0.00002),
+            "digital numbers of Landsat Level 1;",
+        ),
+    ],
+    ids=["level 2", "level 1"],
+)
+def test_numbers_that_are_near_the_mean_and_still_wrong(images: NDArray[Any], cause: str) -> None:
+    """Their mean is less than 4 standard deviations off: only that nothing is dark tells."""
+    message = warning(images)
+    assert message is not None
+    assert re.search(cause, message), message
+    own = [float(value) for value in images.mean(axis=(0, 2, 3))]
+    spread = [float(value) for value in images.std(axis=(0, 2, 3))]
+    assert warning(images, means=own, stds=spread) is None
+
+
+def test_an_offset_of_1000_is_noticed() -> None:
+    dark = np.clip(np.round(tiles(500, 1)), 1, None)
+    assert warning(dark) is None
+    message = warning(dark + 1000)
+    assert message is not None
+    assert re.search(r"no value of the tiles lies below 100\d: Sentinel-2 adds 1000", message)
+    # Statistics that the user gave are made for these files.
+    assert warning(dark + 1000, means=list(MEANS), stds=list(STDS)) is None
+
+
+def test_values_that_no_reflectance_has() -> None:
+    images = tiles()
+    images[1, 2, 3, 4] = -9999
+    message = warning(images)
+    assert message is not None
+    assert "hold values down to -9999, which is no reflectance: declare it as nodata" in message
 
 
 def test_statistics_in_other_units_than_the_tiles() -> None:
@@ -161,6 +214,8 @@ def test_holes_are_refused(value: float) -> None:
     images[1, 3, 4, 5] = value
     with pytest.raises(ValueError, match=r"the tiles hold NaN or infinity: .*no_data_replace"):
         InputStatistics(None, None).update(images)
+    with pytest.raises(ValueError, match=r"the tiles b.tif hold NaN or infinity: replace them"):
+        InputStatistics(None, None).update(images, ["a.tif", "b.tif"])
 
 
 def test_sums_that_overflow_are_no_holes() -> None:

@@ -12,9 +12,11 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from terratorch_simpler.tiles.chips import clean
-from terratorch_simpler.tiles.find import find_rasters, group_scenes
+from terratorch_simpler.tiles.find import find_rasters
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
+from terratorch_simpler.tiles.products import find_scenes
+from terratorch_simpler.tiles.scenes import Pixels
+from terratorch_simpler.tiles.valid import clean
 from tests.rasters import (
     BANDS,
     CORNER,
@@ -139,12 +141,16 @@ def test_band_files_named_by_word_and_dataset_bands(tmp_path: Path) -> None:
             np.testing.assert_array_equal(chip, np.stack([image[2][box], image[0][box]]))
 
 
-def test_band_files_need_a_place_on_the_map(tmp_path: Path) -> None:
-    named = dict(zip(["B02", "B03", "B04"], landscape(3), strict=True))
-    write_band_files(tmp_path, "field", named, 64, crs=None)
-    with pytest.raises(
-        ValueError, match=r"field.* has no coordinate system, or .*: stack its bands"
-    ):
+def test_band_files_without_a_place_on_the_map(tmp_path: Path) -> None:
+    """They lie on each other where they are of one size."""
+    image = landscape(3, 128)
+    named = dict(zip(["B02", "B03", "B04"], image, strict=True))
+    write_band_files(tmp_path, "field", named, 128, crs=None)
+    for name, chip in read(GeoTiffTiles(tmp_path, BANDS[:3], size=64)).items():
+        _, row, column = corner(name)
+        np.testing.assert_array_equal(chip, image[:, row : row + 64, column : column + 64])
+    write_band_files(tmp_path, "field", {"B04": landscape(1)[0]}, 64, crs=None)
+    with pytest.raises(ValueError, match=r"field has no coordinate system, and its band files"):
         GeoTiffTiles(tmp_path, BANDS[:3], size=64)
 
 
@@ -154,8 +160,8 @@ def test_scenes_of_band_files_and_stacks_side_by_side(tmp_path: Path) -> None:
         named = dict(zip(["B02", "B03", "B04"], landscape(3), strict=True))
         write_band_files(tmp_path, scene, named, 64)
     files, _ = find_rasters(tmp_path)
-    groups = group_scenes(files)
-    assert [len(group) for group in groups] == [3, 3, 1, 1]
+    groups = find_scenes(files).scenes
+    assert [len(group.files) for group in groups] == [3, 3, 1, 1]
     assert len(read(GeoTiffTiles(tmp_path, BANDS[:3], size=64))) == 4
 
 
@@ -546,12 +552,12 @@ def test_min_valid_sets_what_counts_as_empty(tmp_path: Path, min_valid: float, u
 def test_a_pixel_is_nodata_where_any_band_is(tmp_path: Path) -> None:
     image = landscape(3, 8)
     image[1, 0, 0] = 65535
-    filled, problem = clean(image, 65535.0, 0.9)
+    filled, problem = clean(Pixels(image, (image != 65535).all(axis=0)), 0.9)
     assert problem is None
     assert filled[0, 0, 0] == pytest.approx(image[0].ravel()[1:].mean(), rel=1e-5)
     dark = landscape(3, 8)
     dark[1, 0, 0] = 0
-    np.testing.assert_array_equal(clean(dark, None, 0.9)[0], dark)
+    np.testing.assert_array_equal(clean(Pixels(dark, np.ones((8, 8), bool)), 0.9)[0], dark)
 
 
 def test_tiles_smaller_than_a_chip_are_left_out_and_counted(tmp_path: Path) -> None:

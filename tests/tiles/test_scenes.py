@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from rasterio.shutil import copy as copy_raster
 
 from scripts.make_archive import make_archive
-from terratorch_simpler.tiles.find import find_rasters, group_scenes
+from terratorch_simpler.tiles.find import find_rasters, name_below
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
+from terratorch_simpler.tiles.products import find_scenes
 from tests.rasters import BANDS, landscape, write_band_files, write_tiles
 
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork", "ignore:.*multi-threaded, use of fork")
@@ -30,8 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:os.fork", "ignore:.*multi-thread
 def names(tiles: Any) -> list[str]:
     """What the rasters found are called in plans."""
     files, root = find_rasters(tiles)
-    assert all(file.startswith(root) for file in files)
-    return [file.removeprefix(root) for file in files]
+    return [name_below(file, root) for file in files]
 
 
 def read(tiles: Any, **how: Any) -> dict[str, NDArray[np.float32]]:
@@ -134,11 +134,13 @@ def test_lists_in_python(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_links_in_a_folder(shards: Path, tmp_path: Path) -> None:
-    """Linked files are read; linked folders, which can go in circles, and broken links are not."""
+    """Linked files and folders are read, each once; circles and broken links are not."""
     (tmp_path / "tile.tif").symlink_to(shards / "b" / "tile_0.tif")
     (tmp_path / "broken.tif").symlink_to(tmp_path / "gone.tif")
     (tmp_path / "circle").symlink_to(tmp_path)
-    assert names(tmp_path) == ["tile.tif"]
+    (tmp_path / "disk").symlink_to(shards / "a")
+    (tmp_path / "disk_again").symlink_to(shards / "a")
+    assert names(tmp_path) == [*(f"disk/0/tile_{i}.tif" for i in range(4)), "tile.tif"]
 
 
 def test_a_folder_that_may_not_be_read_is_said(
@@ -161,7 +163,7 @@ def test_an_archive_of_many_files(tmp_path: Path) -> None:
     assert names(tmp_path / "archive") == names(listing) == written
     assert len({name.partition("/")[0] for name in written}) == 20
     start = time.perf_counter()
-    assert len(group_scenes(find_rasters(listing)[0])) == 5_000
+    assert len(find_scenes(find_rasters(listing)[0]).scenes) == 5_000
     assert time.perf_counter() - start < 5
     chosen = read(listing, samples=40)
     assert_same(read(tmp_path / "archive", samples=40, num_workers=2), chosen)
@@ -228,7 +230,7 @@ def test_band_files_in_a_zip(tmp_path: Path) -> None:
     paths = [f"/vsizip/{tmp_path}/bands.zip/{file.name}" for file in files]
     tiles = GeoTiffTiles(paths, BANDS[:3], size=32)
     (batch,) = tiles
-    assert sorted(name.partition("[")[0] for name in batch["filename"]) == ["field_B02.tif"] * 4
+    assert sorted(name.partition("[")[0] for name in batch["filename"]) == ["field"] * 4
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
