@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Set
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -18,18 +16,21 @@ from terratorch_simpler.backbones.build import (
     name_family,
     sketch,
 )
-from terratorch_simpler.backbones.families import Family, Statistics, find_family
-from terratorch_simpler.backbones.weights import (
-    check_stored,
-    fingerprint,
-    names_of_weights,
+from terratorch_simpler.backbones.checkpoints import (
+    check_readable,
+    find_checkpoint,
     reads_weights,
-    weights_file,
 )
+from terratorch_simpler.backbones.families import STRUCTURE, Family, Statistics, find_family
+from terratorch_simpler.backbones.loading import Loading, check_loaded
+from terratorch_simpler.backbones.weights import fingerprint
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.results.plan import PruningPlan
 
 logger = logging.getLogger(__name__)
+
+Found = tuple[Family[Any], str]
+"""A backbone's family, and the dotted name of its list of blocks."""
 
 
 @dataclass(frozen=True)
@@ -135,50 +136,40 @@ def load_backbone(
             raise ValueError(f"arguments {sorted(arguments)} only go with a name, not a module")
         return Backbone(backbone, *find_family(backbone, blocks), pretrained=pretrained)
     name = canonical_name(backbone)
-    known = check_arguments(name, arguments, blocks)
-    return wrap_backbone(build_full(name, arguments), name, arguments, blocks, known)
+    found = check_arguments(name, arguments, blocks)
+    with Loading() as loading:
+        module = build_full(name, arguments)
+    return wrap_backbone(module, name, arguments, blocks, found, loading)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What is known of a full backbone before it is built.
-
-    Attributes:
-        found: Its family, and the dotted name of its list of blocks, where its layers had to say.
-        stored: Names of the weights in its checkpoint, if it is to be built with one.
-    """
-
-    found: tuple[Family[Any], str] | None = None
-    stored: Set[str] | None = None
-
-
-def check_arguments(name: str, arguments: dict[str, Any], blocks: str | None = None) -> Known:
+def check_arguments(
+    name: str, arguments: dict[str, Any], blocks: str | None = None
+) -> Found | None:
     """Refuse what can be refused before a backbone is built.
+
+    Returns:
+        Its family and where its blocks are, where its layers had to say.
 
     Raises:
         ValueError: If there is no such backbone, its depth cannot be cut, an argument is misspelt,
-            or its checkpoint is no file of weights.
+            or its checkpoint cannot be read.
         FileNotFoundError: If the checkpoint does not exist.
     """
     check_name(name)
-    family = name_family(name)
-    argument = family.weights if family else "ckpt_path"
-    checkpoint = weights_file(arguments, argument)
-    for refused, reason in (family.refused_arguments if family else {}).items():
+    family = name_family(name) or STRUCTURE
+    for refused, reason in family.refused_arguments.items():
         if arguments.get(refused):
             raise ValueError(f"{name} cannot be cut with {refused}: {reason}")
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint} ({argument} of {name})")
-    known = family.known_arguments() if family is not None else None
+    known = family.known_arguments()
     if known is not None:
         _check_known(name, arguments, known)
-    found = stored = None
-    if family is None or family.path is None or blocks is not None:
+    checkpoint = find_checkpoint(family, arguments)
+    if checkpoint is not None:
+        check_readable(checkpoint, family, name)
+    if family.path is None or blocks is not None:
         # Whether it can be cut shows from its layers: better before a download than after.
-        found = find_family(sketch(name, arguments), blocks, name)
-    if checkpoint is not None and (family is None or reads_weights(family, arguments)):
-        stored = names_of_weights(Path(checkpoint), name, argument)
-    return Known(found, stored)
+        return find_family(sketch(name, arguments), blocks, name)
+    return None
 
 
 def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
@@ -197,7 +188,8 @@ def wrap_backbone(
     name: str,
     arguments: dict[str, Any],
     blocks: str | None,
-    known: Known,
+    found: Found | None,
+    loading: Loading,
 ) -> Backbone:
     """Take a full backbone that the registry built by this name and these arguments.
 
@@ -206,19 +198,15 @@ def wrap_backbone(
         name: Its name.
         arguments: What it was built with.
         blocks: Dotted name of its list of blocks, where it was named.
-        known: What :func:`check_arguments` gave for the same.
+        found: What :func:`check_arguments` gave for the same.
+        loading: What was seen while it was built.
 
     Raises:
-        ValueError: If it cannot be cut, or its checkpoint does not hold its weights.
+        ValueError: If it cannot be cut, or the weights that it was to be built with are missing.
     """
-    family, path = known.found or find_family(module, blocks, name)
+    family, path = found or find_family(module, blocks, name)
     pretrained = reads_weights(family, arguments)
-    backbone = Backbone(module, family, path, name, dict(arguments), pretrained)
-    checkpoint = weights_file(arguments, family.weights)
-    if pretrained and checkpoint is not None:
-        stored = known.stored
-        if stored is None:
-            # By its layers it reads what, by its name, it would not.
-            stored = names_of_weights(Path(checkpoint), name, family.weights)
-        check_stored(checkpoint, stored, backbone.label, path, backbone.block_list)
-    return backbone
+    # What a builder that no family knows calls pre-trained is its own matter.
+    if pretrained and (family is not STRUCTURE or find_checkpoint(family, arguments) is not None):
+        check_loaded(loading, module, family, path, name, arguments)
+    return Backbone(module, family, path, name, dict(arguments), pretrained)

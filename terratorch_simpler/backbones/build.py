@@ -11,9 +11,9 @@ from urllib.error import URLError
 
 from torch import nn
 
-from terratorch_simpler.backbones.families import Family, family_of_name
+from terratorch_simpler.backbones.checkpoints import find_checkpoint, stored_names
+from terratorch_simpler.backbones.families import STRUCTURE, Family, family_of_name
 from terratorch_simpler.backbones.families.structure import without_memory
-from terratorch_simpler.backbones.weights import weights_file
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.results.plan import SOURCE
 
@@ -82,17 +82,19 @@ def build_full(name: str, arguments: dict[str, Any]) -> nn.Module:
     found = find_source(name)
     assert found is not None
     source, own_name = found
-    family = family_of_name(source, own_name) or Family[nn.Module]()
+    family = family_of_name(source, own_name) or STRUCTURE
     builder = partial(full_sources()[source].build, own_name)
-    return _build(name, lambda: family.build(builder, arguments), arguments, family.weights)
+    return _build(name, lambda: family.build(builder, arguments), arguments, family)
 
 
 def _build(
-    name: str, build: Callable[[], nn.Module], arguments: dict[str, Any], weights: str
+    name: str, build: Callable[[], nn.Module], arguments: dict[str, Any], family: Family[Any]
 ) -> nn.Module:
     from terratorch.utils import InvalidModelError
 
-    checkpoint = weights_file(arguments, weights)
+    given = find_checkpoint(family, arguments)
+    checkpoint = given if given is not None and given.is_read else None
+    file = checkpoint and checkpoint.path
     try:
         return build()
     except (TypeError, AssertionError, ImportError, NotImplementedError) as error:
@@ -100,11 +102,11 @@ def _build(
             f"{name} could not be built from {arguments}: {one_line(error)}"
         ) from error
     except OSError as error:
-        if checkpoint is not None and not isinstance(error, URLError):
+        if file is not None and not isinstance(error, URLError):
             raise
         # DINOv3 fetches its code even where its weights are a file.
-        what = "weights" if checkpoint is None else "code"
-        instead = f", or give a file with {weights}" if checkpoint is None else ""
+        what = "weights" if file is None else "code"
+        instead = f", or give a file with {' or '.join(family.checkpoints)}" if file is None else ""
         raise ValueError(
             f"the {what} of {name} could not be fetched ({one_line(error)}): connect{instead}"
         ) from error
@@ -113,8 +115,11 @@ def _build(
     except Exception as error:
         # Weights of something else raise all kinds of things.
         if checkpoint is not None:
+            first = next(iter(stored_names(checkpoint, family)), None)
+            named = f", whose first name is {first}" if first is not None else ""
             raise ValueError(
-                f"{name} could not be built with {checkpoint}: {one_line(error, most=300)}"
+                f"{name} could not be built with {checkpoint.file}{named}: "
+                f"{one_line(error, most=300)}"
             ) from error
         if isinstance(error, InvalidModelError):
             # TerraTorch's registry hides a KeyError.
@@ -129,8 +134,8 @@ def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
     family = name_family(name)
     # No builder loads weights unless it is asked to, and not all of them know of any.
     bare = {key: value for key, value in arguments.items() if key != "pretrained"}
-    if family is not None and family.weights in bare:
-        bare[family.weights] = None
+    files = family.checkpoints if family is not None else {}
+    bare |= {argument: None for argument in files if argument in bare}
     return without_memory(lambda: build_full(name, bare))
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from terratorch_simpler.backbones.backbone import Backbone, Known, check_arguments, wrap_backbone
+from terratorch_simpler.backbones.backbone import Backbone, Found, check_arguments, wrap_backbone
 from terratorch_simpler.backbones.build import build_full, canonical_name, name_family
+from terratorch_simpler.backbones.checkpoints import find_checkpoint
+from terratorch_simpler.backbones.families import STRUCTURE
+from terratorch_simpler.backbones.loading import Loading
 from terratorch_simpler.bands import band_names
 from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.messages import one_line
@@ -80,8 +83,11 @@ def read_task(config: TaskConfig, blocks: str | None = None) -> Task:
     """
     built = build_task(config, blocks)
     name, arguments = built.name, built.backbone_arguments
-    module = build_full(name, arguments) if _is_changed(built) else built.model.encoder
-    backbone = wrap_backbone(module, name, arguments, blocks, built.known)
+    module, loading = built.model.encoder, built.loading
+    if _is_changed(built):
+        with Loading() as loading:
+            module = build_full(name, arguments)
+    backbone = wrap_backbone(module, name, arguments, blocks, built.found, loading)
     by_frame = bool(built.arguments.get("backbone_use_temporal"))
     labels, task = labels_of_task(built.task), type(built.task).__name__
     backbone = replace(backbone, by_frame=by_frame)
@@ -97,14 +103,16 @@ class BuiltTask:
         arguments: The config's ``model_args``.
         task: The task.
         datamodule: Its datamodule, if it has one.
-        known: What was known of its backbone before.
+        found: What was known of its backbone before.
+        loading: What was seen while it was built.
     """
 
     name: str
     arguments: dict[str, Any]
     task: Any
     datamodule: LightningDataModule | None
-    known: Known
+    found: Found | None
+    loading: Loading
 
     @property
     def model(self) -> Any:
@@ -125,11 +133,12 @@ def build_task(config: TaskConfig, blocks: str | None = None) -> BuiltTask:
         ValueError: If the config is wrong.
     """
     name = canonical_name(config.backbone)
-    known = check_arguments(name, _backbone_arguments(config.model_args), blocks)
-    cli = _build(config)
+    found = check_arguments(name, _backbone_arguments(config.model_args), blocks)
+    with Loading() as loading:
+        cli = _build(config)
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
     arguments = dict(cli.config["model"]["init_args"]["model_args"])
-    return BuiltTask(name, arguments, cli.model, cli.datamodule, known)
+    return BuiltTask(name, arguments, cli.model, cli.datamodule, found, loading)
 
 
 def _is_changed(built: BuiltTask) -> bool:
@@ -167,8 +176,9 @@ def _build(config: TaskConfig) -> Any:
         raise ValueError(f"{path} is not a valid TerraTorch config: {reason}") from error
     except Exception as error:
         # Whatever a task, datamodule or trainer raises is about the config.
-        checkpoint = config.model_args.get("backbone_ckpt_path")
-        weights = f" with the checkpoint {checkpoint}" if checkpoint is not None else ""
+        family = name_family(canonical_name(config.backbone)) or STRUCTURE
+        checkpoint = find_checkpoint(family, _backbone_arguments(config.model_args))
+        weights = f" with the checkpoint {checkpoint.file}" if checkpoint is not None else ""
         raise ValueError(
             f"TerraTorch cannot build the task of {path}{weights}: {_plainly(str(error))}"
         ) from error

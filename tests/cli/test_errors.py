@@ -299,6 +299,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BACKBONE = "      backbone: prithvi_eo_tiny\n"
+CHECKPOINT = (
+    (BACKBONE, f"{BACKBONE}      backbone_ckpt_path: weights.pt\n"),
+    ("pretrained: false", "pretrained: true"),
+)
 TILES = [
     Case("folder of tiles missing", dict, ("no such folder or file of tiles: tiles",)),
     Case("folder of tiles empty", folder_of(), ("no raster", "tif", "tiles")),
@@ -606,6 +610,19 @@ BACKBONES = [
             change=lambda _path: tiny_weights(Path("weights.pt")),
         ),
         ("task.yaml", "size mismatch", "weights.pt"),
+    ),
+    Case(
+        "checkpoint below a key in a config",
+        config(
+            *CHECKPOINT,
+            change=lambda _path: torch.save({"model": {"a": torch.zeros(3)}}, "weights.pt"),
+        ),
+        ("weights.pt of prithvi_eo_tiny", "in ['model'], where TerraTorch does not look"),
+    ),
+    Case(
+        "checkpoint without the blocks in a config",
+        config(*CHECKPOINT, change=lambda _path: half_weights(Path("weights.pt"))),
+        ("weights.pt does not hold prithvi_eo_tiny", "24 of 48", "blocks.2."),
     ),
     Case(
         "argument of a backbone of the wrong type",

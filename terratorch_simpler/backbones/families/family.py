@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from terratorch_simpler.backbones.families.stored import by_torch
 
 Module = TypeVar("Module", bound=nn.Module, contravariant=True)
 
@@ -38,8 +41,8 @@ class Family(Generic[Module]):
         inputs: Keys of a batch, beside the image, that the backbone takes.
         per_block: Attributes beside the list of blocks that hold one entry a block.
         bound: Attributes that the registry binds to the full backbone, and that a pruned one drops.
-        weights: Argument that names a file of weights, or holds it as ``file``.
-        weights_always: Whether the file is read without ``pretrained`` as well.
+        checkpoints: Arguments that name a file of weights, or hold it as ``file``, and whether
+            it is read without ``pretrained`` as well. The last that is given counts.
         refused_arguments: Arguments with which the backbone cannot be pruned, and why.
         example_arguments: Arguments without which the builder gives nothing to measure.
     """
@@ -52,8 +55,7 @@ class Family(Generic[Module]):
     inputs: ClassVar[tuple[str, ...]] = ()
     per_block: ClassVar[tuple[str, ...]] = ()
     bound: ClassVar[tuple[str, ...]] = ()
-    weights: ClassVar[str] = "ckpt_path"
-    weights_always: ClassVar[bool] = False
+    checkpoints: ClassVar[Mapping[str, bool]] = {"ckpt_path": False}
     refused_arguments: ClassVar[Mapping[str, str]] = {}
     example_arguments: ClassVar[Arguments] = {}
 
@@ -86,6 +88,14 @@ class Family(Generic[Module]):
     def known_arguments(self) -> set[str] | None:
         """Names that the builder takes, where it swallows any other; None where it refuses them."""
         return None
+
+    def stored(self, path: Path) -> Any:
+        """What the builder finds in a file of weights, by name; None where only it can tell.
+
+        Raises:
+            Exception: As the builder, if it cannot read the file.
+        """
+        return by_torch(path)
 
     def read_bands(self, arguments: Arguments) -> Any:
         """Names of the bands in the builder's arguments."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from terratorch_simpler.backbones.families.family import Arguments, Family, Images, Statistics
+from terratorch_simpler.backbones.families.stored import unwrapped
 
 if TYPE_CHECKING:
     from terratorch.models.backbones.prithvi_mae import PrithviViT
@@ -49,6 +51,10 @@ class Prithvi(Family["PrithviViT"]):
         # The factory reads padding from the backbone's arguments and passes it on.
         known |= prithvi_vit.prithvi_cfgs["prithvi_eo_v2_300"].keys() | {"out_indices", "padding"}
         return known - {"self", "variant", "encoder_only", "kwargs"}
+
+    def stored(self, path: Path) -> Any:
+        """Under the first key that ends in ``state_dict``, if there is one."""
+        return unwrapped(path)
 
     def statistics(
         self, name: str, arguments: Arguments, bands: Sequence[str]

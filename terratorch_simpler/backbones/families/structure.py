@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -231,6 +232,10 @@ class Structure(Family[nn.Module]):
     name = BY_STRUCTURE
     class_path = "torch.nn.modules.module.Module"
     indices = "out_indices"
+
+    def stored(self, path: Path) -> Any:
+        """Only its builder knows."""
+        del path
 
     def read_bands(self, arguments: Arguments) -> Any:
         """Its ``bands`` or ``model_bands``."""

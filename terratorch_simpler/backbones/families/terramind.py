@@ -17,7 +17,7 @@ class TerraMind(Family["TerraMindViT"]):
     name = "TerraMind"
     class_path = "terratorch.models.backbones.terramind.model.terramind_vit.TerraMindViT"
     path = "encoder"
-    weights_always = True
+    checkpoints: ClassVar = {"ckpt_path": True}
     example_arguments: ClassVar = {"modalities": ["S2L2A"]}
 
     def owns(self, source: str, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -30,11 +31,7 @@ class TimmViT(Family["TimmBackboneWrapper"]):
     name = "timm ViT"
     class_path = "terratorch.registry.timm_registry.TimmBackboneWrapper"
     bound = ("forward", "prepare_features_for_image_model")
-    weights = "pretrained_cfg_overlay"
-    refused_arguments: ClassVar = {
-        "checkpoint_path": "timm loads it into a backbone without its final norm, where it does "
-        "not fit: give pretrained_cfg_overlay: {file: FILE}, with pretrained"
-    }
+    checkpoints: ClassVar = {"pretrained_cfg_overlay": False, "checkpoint_path": True}
 
     def owns(self, source: str, name: str) -> bool:
         """All names of the source."""
@@ -47,7 +44,7 @@ class TimmViT(Family["TimmBackboneWrapper"]):
 
         arguments = dict(arguments)
         chosen = arguments.pop("out_indices", None)
-        module: Any = builder(**arguments)
+        module: Any = _built(builder, arguments)
         if isinstance(chosen, int):
             # The last blocks of the full depth.
             chosen, _ = feature_take_indices(len(_getter(module).feature_info.info), chosen)
@@ -59,6 +56,15 @@ class TimmViT(Family["TimmBackboneWrapper"]):
     def builds_all(self, arguments: Arguments) -> bool:
         """Where no ``out_indices`` are given."""
         return not arguments.get("out_indices")
+
+    def stored(self, path: Path) -> Any:
+        """As timm reads it, without its values where that is quicker; numpy's are up to a class."""
+        from timm.models import load_state_dict
+
+        if path.suffix in (".npy", ".npz"):
+            return None
+        device = "cpu" if path.suffix == ".safetensors" else "meta"
+        return load_state_dict(str(path), device=device)
 
     def read_bands(self, arguments: Arguments) -> Any:
         """Its arguments say how many bands it reads, and not which."""
@@ -144,6 +150,19 @@ class TimmViT(Family["TimmBackboneWrapper"]):
     def raw_outputs(self, module: TimmBackboneWrapper) -> bool:
         """Unless the feature getter puts the final norm on them."""
         return not _getter(module).norm
+
+
+def _built(builder: Callable[..., Any], arguments: Arguments) -> Any:
+    try:
+        return builder(**arguments)
+    except RuntimeError as error:
+        if not arguments.get("checkpoint_path") or "loading state_dict" not in str(error):
+            raise
+        raise RuntimeError(
+            "it does not fit a backbone without its final norm, whose names begin with 'model.', "
+            "into which timm loads checkpoint_path: give weights as timm saves them as "
+            f"pretrained_cfg_overlay: {{file: FILE}}, with pretrained ({error})"
+        ) from error
 
 
 def _getter(module: nn.Module) -> Any:

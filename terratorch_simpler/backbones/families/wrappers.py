@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from terratorch_simpler.backbones.families.family import (
     Module,
     check_size,
 )
+from terratorch_simpler.backbones.families.stored import unwrapped
 
 if TYPE_CHECKING:
     from terratorch.models.backbones.dofa_vit import DOFAEncoderWrapper
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 class TorchgeoWrapper(Family[Module]):
     """What the wrappers around torchgeo's vision transformers share."""
 
-    weights = "ckpt_data"
+    checkpoints: ClassVar = {"ckpt_data": False}
     example_arguments: ClassVar = {"model_bands": ["RED", "GREEN", "BLUE"]}
 
     def read_bands(self, arguments: Arguments) -> Any:
@@ -99,6 +101,10 @@ class Ssl4eo(TorchgeoWrapper["ViTEncoderWrapper"]):
         """Names of SSL4EO with ``_vit_`` in them."""
         return source == "terratorch" and name.startswith("ssl4eo") and "_vit_" in name
 
+    def stored(self, path: Path) -> Any:
+        """Under the first key that ends in ``state_dict``, if there is one."""
+        return unwrapped(path)
+
     def special_tokens(self, module: ViTEncoderWrapper) -> int:
         """As timm says."""
         return int(module.vit_model.num_prefix_tokens)
@@ -120,11 +126,15 @@ class DinoV3(Family[nn.Module]):
     class_path = "terratorch.models.backbones.dinov3.dinov3_wrapper.DinoV3Wrapper"
     path = "dinov3.blocks"
     indices = "output_indexes"
-    weights_always = True
+    checkpoints: ClassVar = {"ckpt_path": True}
 
     def owns(self, source: str, name: str) -> bool:
         """Names that begin with ``dinov3_vit``."""
         return source == "terratorch" and name.startswith("dinov3_vit")
+
+    def stored(self, path: Path) -> Any:
+        """Only the code that DINOv3 fetches knows."""
+        del path
 
     def special_tokens(self, module: nn.Module) -> int:
         """One class token, then the storage tokens that DINOv3 calls registers."""

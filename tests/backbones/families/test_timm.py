@@ -148,7 +148,10 @@ class TestDinov3OfTerratorch(BackboneTester):
         def load(repository: str, model: str, weights: str | None = None, **_: Any) -> nn.Module:
             assert (repository, model) == ("facebookresearch/dinov3", "dinov3_vits16")
             assert weights is not None
-            return StandIn()
+            module = StandIn()
+            # Loaded, as DINOv3 does, but others with another seed.
+            module.load_state_dict(StandIn().state_dict())
+            return module
 
         monkeypatch.setattr(torch.hub, "load", load)
         torch.save(StandIn().state_dict(), tmp_path / "dinov3.pth")
