@@ -6,11 +6,13 @@ import logging
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from terratorch_simpler.backbones.pruned import PrunedBackbone
 from terratorch_simpler.results.blocks import keep_spec
 from terratorch_simpler.results.plan import PruningPlan
-from terratorch_simpler.results.wording import decision_sentence, doubts
+from terratorch_simpler.results.wording import decision_sentence, warnings_of
+from terratorch_simpler.task.checkpoint import check_checkpoint, checkpoint_of, running_backbone
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +23,8 @@ class SimplerCallback(Callback):
     """Goes into the trainer's callbacks of a TerraTorch config.
 
     It loads this package, so that ``simpler_<backbone>`` is registered; shows the plan when
-    training starts and logs it to the run's logger; and resolves ``backbone_plan`` and
+    training starts and logs it to the run's logger; says which backbone a checkpoint brings, and
+    refuses one of another depth than the config asks for; and resolves ``backbone_plan`` and
     ``backbone_calibration`` to a plain ``backbone_keep_blocks`` in what checkpoints store, so that
     loading one needs neither plan nor tiles.
     """
@@ -30,15 +33,14 @@ class SimplerCallback(Callback):
         self._plan: dict[str, Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Resolve the task's hyperparameters before anything stores them."""
-        del trainer
+        """Resolve the task's hyperparameters before anything stores them.
+
+        Raises:
+            ValueError: If the config asks for one depth and the checkpoint holds another.
+        """
         pruned = find_pruned(pl_module)
+        check_checkpoint(trainer, pl_module, pruned, stage)
         if pruned is None:
-            if stage == "fit":
-                logger.warning(
-                    "SimplerCallback found no pruned backbone: the model has all its blocks. Put "
-                    "simpler_ before the backbone's name to prune it"
-                )
             return
         if pruned.plan is not None:
             self._plan = pruned.plan.model_dump(mode="json", by_alias=True)
@@ -47,11 +49,30 @@ class SimplerCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the plan and log it."""
         pruned = find_pruned(pl_module)
-        if pruned is None or not trainer.is_global_zero:
+        if not trainer.is_global_zero:
             return
-        for line in summary(pruned):
-            print(line)
+        if pruned is None:
+            warn_of_full(trainer, pl_module)
+            return
+        say_checkpoint(trainer, pl_module)
+        # What a checkpoint brought was said; a plan says more.
+        if checkpoint_of(trainer) is None or pruned.plan is not None:
+            for line in summary(pruned):
+                print(line)
         log_plan(trainer, pruned)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what a checkpoint brought, where nothing but validation is run."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            say_checkpoint(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what a checkpoint brought."""
+        say_checkpoint(trainer, pl_module)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what a checkpoint brought."""
+        say_checkpoint(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The plan, for the checkpoint: plain data, or nothing where a number decided."""
@@ -70,6 +91,33 @@ class SimplerCallback(Callback):
 def find_pruned(module: LightningModule) -> PrunedBackbone | None:
     """The pruned backbone of a task, inside wrappers as well (PEFT), or None."""
     return next((part for part in module.modules() if isinstance(part, PrunedBackbone)), None)
+
+
+def say_checkpoint(trainer: Trainer, module: LightningModule) -> None:
+    """Say which backbone is run, where it comes from a checkpoint."""
+    checkpoint = checkpoint_of(trainer)
+    if checkpoint is not None and trainer.is_global_zero:
+        backbone = running_backbone(module, find_pruned(module))
+        print(f"SIMPLER: {backbone}, from the checkpoint {checkpoint}.")
+
+
+def warn_of_full(trainer: Trainer, module: LightningModule) -> None:
+    """Warn of training a full backbone, and say where it comes from."""
+    checkpoint = checkpoint_of(trainer)
+    found = "SimplerCallback found no pruned backbone"
+    if checkpoint is None:
+        logger.warning(
+            "%s: the model has all its blocks. Put simpler_ before the backbone's name to prune it",
+            found,
+        )
+        return
+    logger.warning(
+        "%s: the checkpoint %s holds %s. To train a pruned one, start from the backbone's weights: "
+        "a name with simpler_ in the config, and no ckpt_path",
+        found,
+        checkpoint,
+        running_backbone(module, None),
+    )
 
 
 def resolve_hyperparameters(module: LightningModule, pruned: PrunedBackbone) -> None:
@@ -91,7 +139,7 @@ def summary(pruned: PrunedBackbone) -> list[str]:
     if pruned.plan is None:
         blocks = f"{len(pruned.kept_blocks)} of {pruned.full_depth} blocks"
         return [f"SIMPLER: {blocks} are kept, as keep_blocks says."]
-    return [f"SIMPLER: {decision_sentence(pruned.plan)}", *doubts(pruned.plan)]
+    return [f"SIMPLER: {decision_sentence(pruned.plan)}", *warnings_of(pruned.plan)]
 
 
 def log_plan(trainer: Trainer, pruned: PrunedBackbone) -> None:

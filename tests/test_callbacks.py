@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.backbones.pruned import PrunedBackbone
@@ -28,6 +32,19 @@ class _Task(LightningModule):
         super().__init__()
         self.save_hyperparameters("model_args")
         self.model = nn.Sequential(backbone)
+
+
+class _Tested(_Task):
+    """Is tested, and fitted, without a step."""
+
+    def test_step(self, *_: Any) -> None:
+        """Do nothing."""
+
+    def training_step(self, *_: Any) -> None:
+        """Do nothing."""
+
+    def configure_optimizers(self) -> None:
+        """Train nothing."""
 
 
 class _Logger:
@@ -102,11 +119,64 @@ def test_a_task_without_a_pruned_backbone_is_warned_of(
     tiny_prithvi: nn.Module, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = _Task(tiny_prithvi, {"backbone": "x"})
+    callback, trainer = SimplerCallback(), Trainer(logger=False)
+    callback.setup(trainer, task, "fit")
     with caplog.at_level(logging.WARNING):
-        SimplerCallback().setup(Trainer(logger=False), task, "fit")
+        callback.on_fit_start(trainer, task)
     assert "no pruned backbone" in caplog.text
+    assert "Put simpler_ before the backbone's name" in caplog.text
     assert find_pruned(task) is None
     assert task.hparams["model_args"] == {"backbone": "x"}
+
+
+def _trainer() -> Trainer:
+    return Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[SimplerCallback()],
+    )
+
+
+def _checkpoint(task: LightningModule, path: Path) -> Path:
+    trainer = _trainer()
+    trainer.strategy.connect(task)
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_a_trainer_in_python_says_which_backbone_a_checkpoint_brings(
+    tiny_prithvi: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pruned = prune_backbone(load_backbone(tiny_prithvi), [0, 4, 7])
+    task = _Tested(pruned, {"backbone": "simpler_x"})
+    trainer, tiles = _trainer(), DataLoader(TensorDataset(torch.zeros(1, 1)))
+    trainer.test(task, tiles, verbose=False)
+    assert "SIMPLER" not in capsys.readouterr().out
+    path = _checkpoint(task, tmp_path / "some.ckpt")
+    trainer.test(task, tiles, ckpt_path=path, verbose=False)
+    said = f"SIMPLER: simpler_x, 3 of 12 blocks (0, 4, 7), from the checkpoint {path}."
+    assert said in capsys.readouterr().out
+    trainer.fit(task, tiles)
+    assert "as keep_blocks says" in capsys.readouterr().out
+    trainer.fit(task, tiles, ckpt_path=path)
+    out = capsys.readouterr().out
+    assert said in out
+    assert "as keep_blocks says" not in out
+
+
+def test_a_full_checkpoint_is_warned_of_as_what_it_is(
+    build: Callable[..., nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = _Tested(build(), {"backbone": "x"})
+    path = _checkpoint(task, tmp_path / "some.ckpt")
+    with caplog.at_level(logging.WARNING, logger="terratorch_simpler"):
+        _trainer().fit(task, DataLoader(TensorDataset(torch.zeros(1, 1))), ckpt_path=path)
+    assert f"the checkpoint {path} holds x, all its blocks" in caplog.text
+    assert "Put simpler_" not in caplog.text
 
 
 def test_scalars_and_figures_are_logged(pruned: PrunedBackbone, plan: PruningPlan) -> None:

@@ -46,14 +46,19 @@ def terratorch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terratorch:
     return run
 
 
-@pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A researcher's folder: a working config of their own and their tiles."""
+def lay_out(folder: Path) -> Path:
+    """Lay out a researcher's folder: a working config of their own and their tiles."""
     for split in ("train", "val"):
-        shutil.copytree(SAMPLES / split, tmp_path / "data" / split)
-    shutil.copy(SAMPLES / "prithvi_eo_v2_tiny_tl.pt", tmp_path / "weights.pt")
+        shutil.copytree(SAMPLES / split, folder / "data" / split)
+    shutil.copy(SAMPLES / "prithvi_eo_v2_tiny_tl.pt", folder / "weights.pt")
     text = (CONFIGS / "sample" / "segmentation.yaml").read_text()
     text = text.replace("terratorch_simpler/samples/prithvi_eo_v2_tiny_tl.pt", "weights.pt")
-    (tmp_path / "task.yaml").write_text(text.replace("terratorch_simpler/samples", "data"))
-    monkeypatch.chdir(tmp_path)
+    (folder / "task.yaml").write_text(text.replace("terratorch_simpler/samples", "data"))
+    return folder
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A researcher's folder."""
+    monkeypatch.chdir(lay_out(tmp_path))
     return tmp_path
