@@ -96,3 +96,8 @@ def show(console: Console, probe: Probe) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(f"[bold]{probe_sentence(probe)}[/bold]", soft_wrap=True)
+    console.print(
+        f"{probe.train_tiles} training and {probe.val_tiles} validation tiles used, as the task "
+        "gives them.",
+        soft_wrap=True,
+    )

@@ -30,6 +30,7 @@ class ClassProbe:
         self.labels = labels
         self._train: list[tuple[Tensor, Tensor]] = []
         self._val: list[tuple[Tensor, Tensor]] = []
+        self._left_out = 0
 
     def learn(self, features: Tensor, labels: Tensor, grid: tuple[int, int], first: int) -> None:
         """Add training tiles.
@@ -66,6 +67,7 @@ class ClassProbe:
                 f"{self.labels.num_classes} and ignore_index {self.labels.ignore_index}: set them "
                 "to fit the labels"
             )
+        self._left_out += int((~kept).sum())
         return features[:, kept], labels[kept]
 
     def fit(self) -> None:
@@ -116,7 +118,13 @@ class ClassProbe:
         else:
             absent = sorted(set(val.tolist()) - set(train.tolist()))
             names = ("accuracy", "macro F1")
-        return Scores(names[0], main, {names[1]: other}, penalties), unseen_classes(absent)
+        said = unseen_classes(absent)
+        if self._left_out:
+            said.append(
+                f"{self._left_out} tiles are left out: their label is {self.labels.ignore_index}, "
+                "the ignore_index, or NaN"
+            )
+        return Scores(names[0], main, {names[1]: other}, penalties), said
 
 
 def _fit(x: Array, y: NDArray[np.int64], scoring: str | None) -> tuple[object, float]:

@@ -49,7 +49,7 @@ class Thumbnails:
 
 def _stretch(small: Tensor) -> NDArray[np.uint8]:
     picture = small.permute(1, 2, 0).numpy()
-    # Here, since torchgeo takes seconds to import; reading tiles has done so.
+    # Here, since torchgeo takes seconds to import; TerraTorch has done so.
     from torchgeo.datasets.utils import percentile_normalization
 
     return np.asarray(percentile_normalization(picture, axis=(0, 1)) * 255, dtype=np.uint8)

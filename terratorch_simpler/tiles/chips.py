@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset, get_worker_info
 
 from terratorch_simpler.tiles.grid import Image
-from terratorch_simpler.tiles.scenes import LeftOut, Scene, Taken
+from terratorch_simpler.tiles.scenes import Scene, Taken, UnusableScene
 from terratorch_simpler.tiles.valid import clean
 
 TOO_SMALL = "smaller than a chip"
@@ -101,7 +101,7 @@ class ChipReader(Dataset[ChipRead | ValueError]):
             order = np.random.default_rng([self.seed, index]).permutation(scene.count)
             chip = scene.chip(int(order[ordinal]))
             image, problem = clean(scene.read(chip), self.min_valid)
-        except LeftOut as reason:
+        except UnusableScene as reason:
             return self._without(index, str(reason))
         except ValueError as error:
             return error

@@ -27,7 +27,7 @@ from terratorch_simpler.tiles.find import find_rasters, name_below
 from terratorch_simpler.tiles.grid import Image
 from terratorch_simpler.tiles.products import find_scenes
 from terratorch_simpler.tiles.quality import check_mask
-from terratorch_simpler.tiles.scenes import LeftOut, Scene
+from terratorch_simpler.tiles.scenes import Scene, UnusableScene
 from terratorch_simpler.tiles.tally import Tally
 
 
@@ -130,7 +130,7 @@ class GeoTiffTiles:
         found = find_scenes(files)
         self._scenes, self.other_files = found.scenes, found.others
         # The first scene stands for all: mistakes in the bands show before any work.
-        with suppress(LeftOut):
+        with suppress(UnusableScene):
             self.open(0)
 
     @property
@@ -161,7 +161,7 @@ class GeoTiffTiles:
 
         Raises:
             ValueError: If a file is no raster or does not hold the bands.
-            LeftOut: If the scene cannot be used.
+            UnusableScene: If the scene cannot be used.
         """
         files = self._scenes[index]
         bands, size = self.bands, self.size

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, Self
 
 import numpy as np
+import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
@@ -14,6 +17,8 @@ from rasterio.errors import CRSError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
+
+from terratorch_simpler.tiles.archives import outside
 
 Image = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -99,6 +104,19 @@ class Grid:
         ]
         xs, ys = zip(*corners, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
+
+
+@contextmanager
+def open_raster(path: str) -> Iterator[Any]:
+    """Open a raster for reading, with the mask (``.msk``) that may lie beside it on disk.
+
+    TerraTorch has GDAL look at no other file (``GDAL_DISABLE_READDIR_ON_OPEN=EMPTY_DIR``), which
+    saves requests to a server, and would hide that mask.
+    """
+    far = "://" in path or (path.startswith("/vsi") and outside(path) == path)
+    look = {} if far else {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+    with rasterio.Env(**look), rasterio.open(path) as source:
+        yield source
 
 
 def read_box(

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 import numpy as np
-import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.tiles import Mask
-from terratorch_simpler.tiles.grid import Flags, Grid, Image, read_box
+from terratorch_simpler.tiles.grid import Flags, Grid, Image, open_raster, read_box
 from terratorch_simpler.tiles.labels import band_positions
 from terratorch_simpler.tiles.products import SceneFiles
 from terratorch_simpler.tiles.quality import QUALITY_LAYERS
@@ -24,7 +23,7 @@ _BASELINE = re.compile(r"_N(\d{4})_")
 _OFFSET_SINCE = 400
 
 
-class LeftOut(Exception):
+class UnusableScene(Exception):
     """A scene that cannot be used; its text says why, in the plural."""
 
 
@@ -104,7 +103,7 @@ class Scene:
 
         Raises:
             ValueError: If a file is no raster, does not hold the bands, or lacks the mask.
-            LeftOut: If its band files do not lie on each other.
+            UnusableScene: If its band files do not lie on each other.
         """
         if self.files.labels is None:
             header = self._header(self.files.files[0])
@@ -171,7 +170,7 @@ class Scene:
         self, path: str, indexes: list[int], chip: Chip, nearest: bool = False
     ) -> tuple[Image, Flags]:
         try:
-            with rasterio.open(path) as source:
+            with open_raster(path) as source:
                 return read_box(
                     source, indexes, self.grid, chip.row, chip.column, self.size, nearest
                 )
@@ -187,7 +186,7 @@ class Scene:
 
     def _header(self, path: str) -> _File:
         try:
-            with rasterio.open(path) as source:
+            with open_raster(path) as source:
                 # An alpha band is a mask: it says which pixels are valid.
                 held = [i for i, role in enumerate(source.colorinterp) if role != ColorInterp.alpha]
                 return _File(
@@ -218,7 +217,7 @@ class Scene:
                 "its bands in one file"
             )
         if not all(grid.covers(finest) for grid in grids):
-            raise LeftOut(APART)
+            raise UnusableScene(APART)
         return finest
 
     def _scaling(self, declared: Sequence[tuple[float, float]]) -> str | None:

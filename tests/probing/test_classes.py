@@ -141,9 +141,11 @@ def test_random_labels_teach_nothing() -> None:
 
 def test_ignored_tiles_do_not_count() -> None:
     train, val = problem(100, 0), problem(80, 1)
-    expected = run(SINGLE, (train[0][:, 20:], train[1][20:]), (val[0][:, 9:], val[1][9:]))
+    expected, _ = run(SINGLE, (train[0][:, 20:], train[1][20:]), (val[0][:, 9:], val[1][9:]))
     train[1][:20] = val[1][:9] = -100
-    assert run(SINGLE, train, val) == expected
+    scores, said = run(SINGLE, train, val)
+    assert scores == expected
+    assert said == ["29 tiles are left out: their label is -100, the ignore_index, or NaN"]
 
 
 def test_a_class_that_only_the_validation_tiles_hold_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,37 @@ def test_zipped_products_are_read_like_folders(products: Path, tmp_path: Path) -
     first = next(iter(sorted((tmp_path / "zips").iterdir())))
     for one in (str(first), f"/vsizip/{first}", f"/vsizip/{first}/{first.stem}.SAFE"):
         assert len(read(GeoTiffTiles(one, BANDS, size=SIZE))) == 9
+
+
+@pytest.mark.parametrize("layout", ["OLI, C2 level 2", "TM of Landsat 4", "HLS"])
+def test_bundles_of_landsat_and_hls_are_read_like_folders(layout: str, tmp_path: Path) -> None:
+    """A Landsat bundle has no folder in it; its name is that of the product."""
+    if layout == "HLS":
+        granules = [write_hls(tmp_path / "plain", "L30", day) for day in (1, 2, 3)]
+    else:
+        granules = [tmp_path / "plain" / name for name in landsat(tmp_path / "plain", layout)]
+    (tmp_path / "packed").mkdir()
+    for granule in granules:
+        if layout == "HLS":
+            zip_up(granule, tmp_path / "packed" / f"{granule.name}.zip")
+            continue
+        with tarfile.open(tmp_path / "packed" / f"{granule.name}.tar", "w") as bundle:
+            for file in granule.iterdir():
+                bundle.add(file, file.name)
+    plain = read(GeoTiffTiles(tmp_path / "plain", BANDS, size=SIZE))
+    packed = read(GeoTiffTiles(tmp_path / "packed", BANDS, size=SIZE))
+    assert len(packed) == 12
+    for image, wanted in zip(packed.values(), plain.values(), strict=True):
+        np.testing.assert_array_equal(image, wanted)
+
+
+def test_an_archive_that_is_damaged_is_named(tmp_path: Path) -> None:
+    write_hls(tmp_path, "L30")
+    for ending in ("zip", "tar"):
+        (tmp_path / f"cut.{ending}").write_bytes(b"PK\x03\x04 and no more")
+        with pytest.raises(ValueError, match=rf"cut.{ending} is not an archive that can be read"):
+            GeoTiffTiles(tmp_path, BANDS, size=SIZE)
+        (tmp_path / f"cut.{ending}").unlink()
 
 
 def hidden_by_hand(kind: str, values: NDArray[Any]) -> NDArray[np.bool_]:

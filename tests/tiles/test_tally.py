@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.tiles import LeftOut, TakenFor, TilesRecord
-from terratorch_simpler.results.wording import scaling_sentence, tiles_sentence
+from terratorch_simpler.results.wording import (
+    doubts,
+    scaling_sentence,
+    tiles_sentence,
+    warnings_of,
+)
 from terratorch_simpler.tiles.chips import TOO_SMALL
 from terratorch_simpler.tiles.geotiff import GeoTiffTiles
 from terratorch_simpler.tiles.scenes import APART
 from terratorch_simpler.tiles.valid import FILL, NO_DATA
+from tests.conftest import MakePlan
 from tests.rasters import BANDS, CORNER, landscape, write_band_files, write_raster, write_tiles
 
 RGB = BANDS[:3]
@@ -96,3 +103,24 @@ def test_scales_and_offsets_are_said() -> None:
         "none in 2 scenes, scale 0.1, offset 0 in 1 scene"
     )
     assert scaling_sentence(record(taken_for=taken[:1])) == ""
+
+
+def test_files_that_declare_different_offsets_are_a_doubt(make_plan: MakePlan) -> None:
+    """Half of the products from before processing baseline 04.00, say."""
+    plan = make_plan()
+    offset = "offset -1000 (processing baseline 04.00)"
+    taken = [TakenFor(scenes=8, bands={}), TakenFor(scenes=4, bands={}, scaling=offset)]
+    for count in (1, 2):
+        tiles = plan.tiles.model_copy(update={"taken_for": taken[:count]})
+        found = doubts(plan.model_copy(update={"tiles": tiles}))
+        said = [doubt for doubt in found if "do not declare one scale and offset" in doubt]
+        assert len(said) == count - 1
+    assert f"(none in 8 scenes, {offset} in 4 scenes): bring all of them to the same" in said[0]
+
+
+def test_a_plan_keeps_its_warnings(make_plan: MakePlan) -> None:
+    plan = make_plan().model_copy(update={"warnings": ["the tiles look like decibels"]})
+    assert warnings_of(PruningPlan.from_json(plan.to_json(), "plan")) == plan.warnings
+    old = plan.model_copy(update={"warnings": None})
+    assert "warnings" not in old.to_json()
+    assert warnings_of(old) == doubts(old) != []

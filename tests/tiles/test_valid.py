@@ -136,9 +136,16 @@ def write_masked(path: Path, how: str, seed: int) -> None:
         *("alpha", "alpha, no place"),
     ],
 )
-def test_masks_of_files(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("beside", [None, "EMPTY_DIR"])
+def test_masks_of_files(
+    tmp_path: Path, how: str, beside: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where GDAL is told to look at no file beside, as TerraTorch tells it."""
+    monkeypatch.delenv("GDAL_DISABLE_READDIR_ON_OPEN", raising=False)
     for index in range(4):
         write_masked(tmp_path / f"tile_{index}.tif", how, index)
+    if beside is not None:
+        monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", beside)
     tiles = GeoTiffTiles(tmp_path, BANDS[:3], size=32)
     names = [name for batch in tiles for name in batch["filename"]]
     assert len(names) == 8
