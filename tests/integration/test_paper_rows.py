@@ -25,10 +25,12 @@ SMALL = {
     "vit_mae": "timm_vit_tiny_patch16_224",
 }
 """What stands for a family here: all of 12 blocks."""
-DISTINCT = list(
-    {(row.dataset, row.model.partition("_")[0]): row.name for row in rows.rows()}.values()
-)
-"""A row of each data set and family: with the smallest models, the others are the same."""
+DISTINCT = [
+    *("mados-prithvi_eo_v2_100_tl", "bigearthnet_v2-terramind_v1_small", "cifar100-vit_mae_base"),
+    # Prithvi has an axis of time, TerraMind sees every date by itself.
+    *("sen4map-prithvi_eo_v2_100_tl", "sen4map-terramind_v1_small"),
+]
+"""Every data set, and every way to read it; with the smallest models the others are the same."""
 AS_IT_IS = "bigearthnet_v2-terramind_v1_base"
 """A row with the model itself. The others take minutes each on a CPU; Prithvi-EO-2 300M and the
 base ViT-MAE train a step in test_configs.py and test_other_configs.py."""
@@ -88,9 +90,7 @@ def _check(results: list[Result], name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.usefixtures("small")
-def test_every_data_set_runs_with_every_family(
-    name: str, run_row: Callable[..., Any], output: Path
-) -> None:
+def test_every_data_set_runs(name: str, run_row: Callable[..., Any], output: Path) -> None:
     _check(run_row(name), name, output / "small" / "smoke")
 
 

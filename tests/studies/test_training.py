@@ -51,12 +51,12 @@ def test_baselines_keep_the_blocks_that_a_plan_names() -> None:
 def test_a_cell_gives_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its head, the order of its tiles and their augmentation come from its seed."""
 
-    def one_epoch(cell: Cell, folders: Folders) -> dict[str, Any]:
+    def a_few_steps(cell: Cell, folders: Folders) -> dict[str, Any]:
         config = configure(cell, folders)
-        config["trainer"] |= {"max_epochs": 1, "limit_test_batches": 1}
+        config["trainer"] |= {"max_epochs": 1, "limit_train_batches": 4, "limit_test_batches": 1}
         return config
 
-    monkeypatch.setattr(run, "configure", one_epoch)
+    monkeypatch.setattr(run, "configure", a_few_steps)
     cell = Cell("sample_landuse", "mae12", "first", 1, 3)
     (_, first), (_, second), (_, other) = (
         run.train(one, FOLDERS) for one in (cell, cell, replace(cell, seed=4))
