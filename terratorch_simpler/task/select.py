@@ -163,11 +163,14 @@ def _check_options(
 
 
 def _check_tiles(config: TaskConfig, files: Files, chips: Chips, settings: Settings) -> None:
-    """Open the tiles as far as the config's text says how, before TerraTorch is loaded."""
+    """Open the tiles where the config's text says how, before TerraTorch is loaded.
+
+    A datamodule can know more than its arguments say: then the tiles wait for it.
+    """
     bands = band_names(config.model_args.get("backbone_bands"))
-    if bands is not None:
-        held = band_names(config.data_args.get("dataset_bands"))
-        replace(chips, dataset_bands=chips.dataset_bands or held).of(files, bands, settings)
+    held = chips.dataset_bands or band_names(config.data_args.get("dataset_bands"))
+    if bands is not None and (held is not None or "data" not in config.values):
+        replace(chips, dataset_bands=held).of(files, bands, settings)
 
 
 def _build_task(

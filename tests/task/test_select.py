@@ -185,3 +185,20 @@ def test_mistakes_in_tiles_show_before_terratorch_is_loaded(task: Path, tmp_path
     with pytest.raises(ValueError, match=r"tile_0.tif holds 5 bands, dataset_bands names 6"):
         select_task(task, tmp_path / "out", BRIEF, tiles=tmp_path / "tiles", reporter=listener)
     assert listener.lines == []
+
+
+def test_what_the_datamodule_alone_can_say_is_left_to_it(task: Path, tmp_path: Path) -> None:
+    """A datamodule can know which bands its files hold without an argument that says so."""
+    write_tiles(tmp_path / "tiles", 4, bands=5)
+    lines = [line for line in task.read_text().splitlines() if "dataset_bands" not in line]
+    (tmp_path / "task.yaml").write_text("\n".join(lines))
+    listener = Listener()
+    with pytest.raises(ValueError, match=r"tile_0.tif holds 5 bands"):
+        select_task(
+            tmp_path / "task.yaml",
+            tmp_path / "out",
+            BRIEF,
+            tiles=tmp_path / "tiles",
+            reporter=listener,
+        )
+    assert listener.lines == ["Loading TerraTorch ..."]
