@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_WORDS = {
+BAND_WORDS = {
     *("COASTAL_AEROSOL", "BLUE", "GREEN", "RED", "RED_EDGE_1", "RED_EDGE_2", "RED_EDGE_3"),
     *("NIR", "NIR_BROAD", "NIR_NARROW", "WATER_VAPOR", "CIRRUS", "SWIR_1", "SWIR_2"),
     *("THERMAL_INFRARED_1", "THERMAL_INFRARED_2", "PANCHROMATIC", "VV", "VH", "DEM"),
 }
+"""Words that band descriptions and file names can hold."""
 
 
 def band_word(label: str) -> str | None:
@@ -19,7 +20,7 @@ def band_word(label: str) -> str | None:
     """
     text = re.sub(r"_[126]0M$", "", label.strip().upper().replace(" ", "_"))
     text = re.sub(r"(?<=[A-Z])(?=\d$)", "_", text) if text.startswith("SWIR") else text
-    return text if text in _WORDS else None
+    return text if text in BAND_WORDS else None
 
 
 def band_names(bands: object) -> list[str] | None:

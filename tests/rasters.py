@@ -11,6 +11,8 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
+from terratorch_simpler.tiles.geotiff import GeoTiffTiles
+
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
 """What the small Prithvi reads, in order."""
 
@@ -38,6 +40,22 @@ def landscape(
             + random.normal(0, 60, (height, width))
         )
     return np.clip(np.round(image), 1, 10_000).astype(np.float32)
+
+
+def read(tiles: GeoTiffTiles) -> dict[str, NDArray[np.float32]]:
+    """Every image of one iteration by its name, in order."""
+    return {
+        name: image.numpy()
+        for batch in tiles
+        for name, image in zip(batch["filename"], batch["image"], strict=True)
+    }
+
+
+def corner(name: str) -> tuple[str, int, int]:
+    """Scene, row and column of a chip's name."""
+    scene, _, box = name.removesuffix("]").rpartition("[")
+    rows, columns = box.split(",")
+    return scene, int(rows.split(":")[0]), int(columns.split(":")[0])
 
 
 def write_raster(

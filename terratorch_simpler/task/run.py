@@ -101,11 +101,12 @@ class SelectionRun:
                 if failed is not None:
                     raise failed
                 return TaskSelection(selection.plan, self.folder, self.rewritten, ())
-            plan, files = selection.plan, self._decided(selection.plan)
             try:
                 plan, files = self._render(selection, backbone)
             except (Exception, KeyboardInterrupt) as error:
                 failed = failed or error
+                plan = selection.plan
+                files = {self._plan: plan.to_json(), **self._config_of(plan)}
             write_files(files, self.overwrite)
             if failed is not None:
                 self._say_what_is_there(failed, files)
@@ -161,23 +162,18 @@ class SelectionRun:
         plan = selection.plan.model_copy(update={"savings": savings})
         pictures = {name: picture(image) for name, image in selection.thumbnails.images.items()}
         rendered = report_files(plan, self._plan.as_posix(), pictures)
-        decided, *config = self._decided(plan).items()
-        files = dict([decided]) | {
-            self.folder / name: content for name, content in rendered.items()
-        }
-        return plan, files | dict(config)
+        files = {self.folder / name: content for name, content in rendered.items()}
+        return plan, {self._plan: plan.to_json()} | files | self._config_of(plan)
 
     @property
     def _plan(self) -> Path:
         return self.folder / "plan.json"
 
-    def _decided(self, plan: PruningPlan) -> dict[Path, str | bytes]:
-        """The files that a decision alone gives: the plan, and the config that follows it."""
+    def _config_of(self, plan: PruningPlan) -> dict[Path, str | bytes]:
+        """The config that follows a plan, if there is one to rewrite."""
         from terratorch_simpler.task.rewrite import simpler_config
 
-        files: dict[Path, str | bytes] = {self._plan: plan.to_json()}
-        if self.config is not None and self.rewritten is not None:
-            files[self.rewritten] = simpler_config(
-                self.config, plan.spec, self._plan.as_posix(), self.blocks
-            )
-        return files
+        if self.config is None or self.rewritten is None:
+            return {}
+        text = simpler_config(self.config, plan.spec, self._plan.as_posix(), self.blocks)
+        return {self.rewritten: text}

@@ -6,14 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from terratorch_simpler.bands import BAND_WORDS
 from terratorch_simpler.tiles.quality import QUALITY_LAYERS
 
-_WORDS = (
-    r"COASTAL_AEROSOL|BLUE|GREEN|RED(?:_EDGE_[123])?|NIR(?:_NARROW|_BROAD)?|SWIR_?[12]|WATER_VAPOR|"
-    r"CIRRUS|THERMAL_INFRARED_[12]|PANCHROMATIC|VV|VH|DEM"
-)
 _BANDS = (
-    r"(?:SR_|ST_)?B\d{1,2}(?:_VCID_[12])?|B8A|sur_refl_b\d\d|Nadir_Reflectance_Band\d|" + _WORDS
+    r"(?:SR_|ST_)?B\d{1,2}(?:_VCID_[12])?|B8A|sur_refl_b\d\d|Nadir_Reflectance_Band\d|SWIR[12]|"
+    + "|".join(sorted(BAND_WORDS))
 )
 _OTHERS = (
     # Sentinel-2, HLS and Landsat, in this order.

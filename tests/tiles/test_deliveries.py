@@ -28,7 +28,7 @@ from tests.deliveries import (
     write_safe,
     zip_up,
 )
-from tests.rasters import BANDS
+from tests.rasters import BANDS, corner, read
 
 SIZE = 32
 RGB = BANDS[:3]
@@ -78,20 +78,6 @@ def landsat(folder: Path, layout: str, days: Sequence[int] = (11, 12, 13)) -> li
     return named
 
 
-def read(tiles: GeoTiffTiles) -> dict[str, NDArray[np.float32]]:
-    return {
-        name: image.numpy()
-        for batch in tiles
-        for name, image in zip(batch["filename"], batch["image"], strict=True)
-    }
-
-
-def place(name: str) -> tuple[str, int, int]:
-    scene, _, box = name.removesuffix("]").rpartition("[")
-    rows, columns = box.split(",")
-    return scene, int(rows.split(":")[0]), int(columns.split(":")[0])
-
-
 def by_hand(file: Path, row: int, column: int, per_pixel: float, size: int = SIZE) -> NDArray[Any]:
     """A window of one band file, as rasterio reads it, on a grid that is so many times finer."""
     with rasterio.open(file) as source:
@@ -102,6 +88,15 @@ def by_hand(file: Path, row: int, column: int, per_pixel: float, size: int = SIZ
         return np.asarray(values)
 
 
+def check_windows(images: dict[str, Any], endings: list[str], folder: Path) -> None:
+    """Each band is the plain window of its file, whose name is the scene's and an ending."""
+    for name, image in images.items():
+        scene, row, column = corner(name)
+        for band, ending in zip(image, endings, strict=True):
+            expected = by_hand(folder / f"{scene}{ending}", row, column, 1)
+            np.testing.assert_array_equal(band, expected)
+
+
 @pytest.mark.parametrize("layout", LANDSAT)
 def test_landsat(layout: str, tmp_path: Path) -> None:
     scenes = landsat(tmp_path, layout)
@@ -109,14 +104,10 @@ def test_landsat(layout: str, tmp_path: Path) -> None:
     images = read(tiles)
     # The panchromatic band is not asked for: the grid is that of 30 m.
     assert len(images) == 3 * (LANDSAT_PIXELS // SIZE) ** 2
-    assert {place(name)[0] for name in images} == {f"{scene}/{scene}" for scene in scenes}
+    assert {corner(name)[0] for name in images} == {f"{scene}/{scene}" for scene in scenes}
     codes = OLI_FILES if layout.startswith("OLI") else TM_FILES
     files = [f"SR_{code}" if "level 2" in layout else code for code in codes]
-    for name, image in images.items():
-        scene, row, column = place(name)
-        for band, file in zip(image, files, strict=True):
-            expected = by_hand(tmp_path / f"{scene}_{file}.TIF", row, column, 1)
-            np.testing.assert_array_equal(band, expected)
+    check_windows(images, [f"_{file}.TIF" for file in files], tmp_path)
     (taken,) = tiles.tally.taken(BANDS)
     assert list(taken.bands.values()) == files
     assert taken.sensor == ("Landsat 8-9" if layout.startswith("OLI") else "Landsat 4-7")
@@ -133,11 +124,7 @@ def test_hls(sensor: str, tmp_path: Path) -> None:
     images = read(tiles)
     files = S2_FILES if sensor == "S30" else [f"B0{i}" for i in range(2, 8)]
     assert len(images) == 8
-    for name, image in images.items():
-        scene, row, column = place(name)
-        for band, file in zip(image, files, strict=True):
-            expected = by_hand(tmp_path / f"{scene}.{file}.tif", row, column, 1)
-            np.testing.assert_array_equal(band, expected)
+    check_windows(images, [f".{file}.tif" for file in files], tmp_path)
     (taken,) = tiles.tally.taken(BANDS)
     assert taken.sensor == ("Sentinel-2" if sensor == "S30" else "Landsat 8-9")
     assert taken.scaling == "scale 0.0001, offset 0"
@@ -160,7 +147,7 @@ def test_sentinel_2(products: Path, level: str) -> None:
     images = read(tiles)
     assert len(images) == 27
     for name, image in images.items():
-        scene, row, column = place(name)
+        scene, row, column = corner(name)
         folder, tile = (products / level / scene).parent, Path(scene).name
         for band, file in zip(image, S2_FILES, strict=True):
             fine = file in ("B02", "B03", "B04")
@@ -184,7 +171,7 @@ def test_bands_of_20_m_alone_are_read_as_they_are(products: Path) -> None:
     images = read(tiles)
     assert len(images) == 27
     for name, image in images.items():
-        scene, row, column = place(name)
+        scene, row, column = corner(name)
         folder, tile = (products / "L2A" / scene).parent, Path(scene).name
         for band, file in zip(image, ("B12", "B05"), strict=True):
             where = folder / "R20m" / f"{tile}_{file}_20m.jp2"
@@ -268,7 +255,7 @@ def test_quality_layers_mask(kind: Any, products: Path, tmp_path: Path) -> None:
     layers = {re.split(r"_SCL|.Fmask|_QA", file.name)[0]: file for file in folder.rglob(layer)}
     finer = 2 if kind == "scl" else 1
     for name, image in every.items():
-        scene, row, column = place(name)
+        scene, row, column = corner(name)
         with rasterio.open(layers[Path(scene).name]) as source:
             classes = source.read(1).repeat(finer, axis=0).repeat(finer, axis=1)
         hidden = hidden_by_hand(kind, classes[row : row + SIZE, column : column + SIZE])

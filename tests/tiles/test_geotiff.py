@@ -20,7 +20,9 @@ from terratorch_simpler.tiles.valid import clean
 from tests.rasters import (
     BANDS,
     CORNER,
+    corner,
     landscape,
+    read,
     truncate,
     write_band_files,
     write_raster,
@@ -35,22 +37,6 @@ TWELVE = [
     *("COASTAL_AEROSOL", "BLUE", "GREEN", "RED", "RED_EDGE_1", "RED_EDGE_2", "RED_EDGE_3"),
     *("NIR_BROAD", "NIR_NARROW", "WATER_VAPOR", "SWIR_1", "SWIR_2"),
 ]
-
-
-def read(tiles: GeoTiffTiles) -> dict[str, NDArray[np.float32]]:
-    """Every image of one iteration by its name, in order."""
-    return {
-        name: image.numpy()
-        for batch in tiles
-        for name, image in zip(batch["filename"], batch["image"], strict=True)
-    }
-
-
-def corner(name: str) -> tuple[str, int, int]:
-    """Scene, row and column of a chip's name."""
-    scene, _, box = name.removesuffix("]").partition("[")
-    rows, columns = box.split(",")
-    return scene, int(rows.split(":")[0]), int(columns.split(":")[0])
 
 
 def window(folder: Path, name: str, size: int, indexes: list[int] | None = None) -> NDArray[Any]:
