@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import inspect
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +11,14 @@ import torch
 
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.backbones.build import (
+    builder_parameters,
     canonical_name,
-    find_source,
     full_sources,
     name_family,
     sketch,
 )
 from terratorch_simpler.backbones.families import find_family
-from terratorch_simpler.backbones.families.structure import image_size
+from terratorch_simpler.backbones.families.tracing import image_size
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.pruning import prune_backbone
 
@@ -97,17 +96,12 @@ def entry_of(name: str) -> Entry:
 
 def _needed(name: str) -> tuple[dict[str, Any], list[str]]:
     """Arguments without which the builder fails, and those that cannot be made up."""
-    source = find_source(name)
-    assert source is not None
     family = name_family(name)
     if family is not None and family.example_arguments:
         return dict(family.example_arguments), []
-    if not hasattr(full_sources()[source[0]], "__getitem__"):
-        return {}, []
-    parameters = inspect.signature(full_sources()[source[0]][source[1]]).parameters.values()
     required = [
         parameter.name
-        for parameter in parameters
+        for parameter in builder_parameters(name).values()
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]

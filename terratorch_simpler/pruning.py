@@ -70,7 +70,8 @@ def prune_backbone(
         plan: The plan that chose the blocks, to be carried along.
 
     Raises:
-        ValueError: If only its first blocks can be kept, or as :func:`output_positions`.
+        ValueError: If only its first blocks can be kept, its outputs cannot be told apart, or as
+            :func:`output_positions`.
     """
     module, family = backbone.module, backbone.family
     kept, full_depth = len(kept_blocks), backbone.depth
@@ -80,7 +81,8 @@ def prune_backbone(
             f"{type(module).__name__} can only keep its first blocks, not {kept_blocks}: {only}"
         )
     chosen = family.outputs(module)
-    if outputs == "kept" and chosen == family.default_outputs(full_depth):
+    form = family.form(module, full_depth if chosen is None else len(chosen))
+    if outputs == "kept" and chosen in (family.default_outputs(full_depth), [*range(full_depth)]):
         # Nothing was asked for: kept means every block, whatever the full backbone returns.
         chosen = None
     positions = output_positions(kept, full_depth, outputs, chosen)
@@ -101,6 +103,7 @@ def prune_backbone(
         "kept_blocks": kept_blocks,
         "full_depth": full_depth,
         "output_blocks": positions,
+        "form": form,
         "plan": plan,
         # One width throughout: the families make sure of that.
         "_out_channels": [channels[-1]] * len(positions) if channels else [],

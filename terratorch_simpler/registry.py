@@ -33,9 +33,9 @@ class SimplerRegistry(Set[str]):
         self,
         name: str,
         *,
-        keep_blocks: int | list[int] | None = None,
+        keep_blocks: int | list[int] | str | None = None,
         plan: str | Path | None = None,
-        calibration: dict[str, Any] | None = None,
+        calibration: dict[str, Any] | str | None = None,
         outputs: Outputs = "full_depth",
         blocks: str | None = None,
         **arguments: Any,
@@ -44,7 +44,8 @@ class SimplerRegistry(Set[str]):
 
         Args:
             name: Name of the full backbone in TerraTorch's registry.
-            keep_blocks: Number of first blocks to keep, or a sorted list of 0-based indices.
+            keep_blocks: Number of first blocks to keep, or a sorted list of 0-based indices. Like
+                ``calibration`` it can be text, as it comes from TerraTorch's command line.
             plan: Path of a saved plan. With ``keep_blocks`` also given they must agree; if the file
                 is gone, ``keep_blocks`` decides.
             calibration: Select now: ``{tiles: FOLDER, ...}`` with the arguments of
@@ -70,7 +71,8 @@ class SimplerRegistry(Set[str]):
         from terratorch_simpler.results.blocks import check_kept_blocks
 
         name = canonical_name(name)
-        depth = Depth(keep_blocks, Path(plan) if plan is not None else None, calibration)
+        keep = _value(keep_blocks)
+        depth = Depth(keep, Path(plan) if plan is not None else None, _value(calibration))
         try:
             check_name(name)
             depth.check_given(name)
@@ -79,11 +81,7 @@ class SimplerRegistry(Set[str]):
             raise _unbuildable()(str(error)) from None
         full = load_backbone(name, blocks=blocks, **arguments)
         chosen = depth.resolve(full)
-        if chosen is None:
-            assert keep_blocks is not None
-            kept = check_kept_blocks(keep_blocks, full.depth)
-        else:
-            kept = chosen.kept_blocks
+        kept = check_kept_blocks(keep, full.depth) if chosen is None else chosen.kept_blocks
         pruned = prune_backbone(full, kept, outputs, chosen)
         full.release()
         return pruned
@@ -115,6 +113,16 @@ class SimplerRegistry(Set[str]):
         return f"{type(self).__name__}()"
 
 
+def _value(given: Any) -> Any:
+    """What a text of YAML says, as jsonargparse hands on values of ``model_args`` unread."""
+    import yaml
+
+    try:
+        return yaml.safe_load(given) if isinstance(given, str) else given
+    except yaml.YAMLError:
+        return given
+
+
 @dataclass(frozen=True)
 class Depth:
     """The three ways in which a config says how deep a backbone is to be."""
@@ -130,6 +138,10 @@ class Depth:
                 f"simpler_{name} does not say how deep: give backbone_keep_blocks (a number or a "
                 "list), backbone_plan (a file of 'terratorch-simpler select') or "
                 "backbone_calibration ({tiles: FOLDER})"
+            )
+        if self.calibration is not None and not isinstance(self.calibration, dict):
+            raise ValueError(
+                f"calibration of simpler_{name} is {self.calibration!r}: give {{tiles: FOLDER}}"
             )
         if self.plan is not None and not self.plan.is_file():
             if self.keep_blocks is None and self.calibration is None:

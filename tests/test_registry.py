@@ -368,17 +368,47 @@ def test_published_weights_are_loaded_before_blocks_are_removed(
     assert_holds(pruned, official, [2, 11])
 
 
-def test_misspelt_argument_of_the_backbone_is_refused(build: Build) -> None:
-    with pytest.raises(ValueError, match="did you mean bands"):
-        build("simpler_prithvi_eo_tiny", keep_blocks=2, bnds=["RED"])
-
-
-def test_other_arguments_are_ignored_as_terratorch_does(
+def test_arguments_that_terratorch_swallows_are_ignored_with_a_guess(
     build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
-    build("simpler_prithvi_eo_tiny", keep_blocks=2, window_size=8, padding="reflect")
-    assert "takes no argument 'window_size'" in caplog.text
+    arguments = {"drop_path_rate": 0.1, "in_channels": 6, "window_size": 8, "padding": "reflect"}
+    build("prithvi_eo_tiny", **arguments)
+    assert build("simpler_prithvi_eo_tiny", keep_blocks=2, **arguments).kept_blocks == [0, 1]
+    said = "takes no argument 'drop_path_rate': TerraTorch ignores it (did you mean drop_path?)"
+    assert said in caplog.text
+    assert "'in_channels': TerraTorch ignores it" in caplog.text
+    assert "'window_size': TerraTorch ignores it" in caplog.text
     assert "padding" not in caplog.text
+
+
+def test_values_of_the_command_line_are_text(build: Build) -> None:
+    """jsonargparse hands on --model.init_args.model_args.backbone_keep_blocks=5 unread."""
+    assert build("simpler_prithvi_eo_tiny", keep_blocks="2").kept_blocks == [0, 1]
+    assert build("simpler_prithvi_eo_tiny", keep_blocks="[0, 3]").kept_blocks == [0, 3]
+    with pytest.raises(ValueError, match=r"keep_blocks must be a number .* got 'two'"):
+        build("simpler_prithvi_eo_tiny", keep_blocks="two")
+    with pytest.raises(ValueError, match=r"calibration of .* is 'tiles': give"):
+        build("simpler_prithvi_eo_tiny", calibration="tiles")
+
+
+def test_pretrained_false_reaches_every_builder(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An extension may load weights unless it is told not to, and a sketch of it must not."""
+    from terratorch.registry import TERRATORCH_BACKBONE_REGISTRY
+
+    asked: list[Any] = []
+
+    def their_tiny(pretrained: bool = True, **arguments: Any) -> Any:
+        asked.append(pretrained)
+        return build("prithvi_eo_tiny", pretrained=False, **arguments)
+
+    monkeypatch.setitem(TERRATORCH_BACKBONE_REGISTRY._registry, "their_tiny", their_tiny)
+    build("simpler_their_tiny", keep_blocks=2, pretrained=False)
+    assert asked == [False, False]
+    asked.clear()
+    build("simpler_their_tiny", keep_blocks=2)
+    assert asked == [False, True]
 
 
 @pytest.fixture

@@ -151,8 +151,8 @@ def check_arguments(
         Its family and where its blocks are, where its layers had to say.
 
     Raises:
-        ValueError: If there is no such backbone, its depth cannot be cut, an argument is misspelt,
-            or its checkpoint cannot be read.
+        ValueError: If there is no such backbone, its depth cannot be cut, or its checkpoint cannot
+            be read.
         FileNotFoundError: If the checkpoint does not exist.
     """
     check_name(name)
@@ -162,7 +162,7 @@ def check_arguments(
             raise ValueError(f"{name} cannot be cut with {refused}: {reason}")
     known = family.known_arguments()
     if known is not None:
-        _check_known(name, arguments, known)
+        _warn_of_unknown(name, arguments, known)
     checkpoint = find_checkpoint(family, arguments)
     if checkpoint is not None:
         check_readable(checkpoint, family, name)
@@ -172,15 +172,12 @@ def check_arguments(
     return None
 
 
-def _check_known(name: str, arguments: dict[str, Any], known: set[str]) -> None:
-    """Refuse a misspelt argument that the builder would swallow without a word."""
+def _warn_of_unknown(name: str, arguments: dict[str, Any], known: set[str]) -> None:
+    """Warn of arguments that the builder swallows without a word, with what may be meant."""
     for unknown in sorted(arguments.keys() - known):
         close = difflib.get_close_matches(unknown, known, n=2, cutoff=0.75)
-        if close:
-            raise ValueError(
-                f"{name} takes no argument '{unknown}': did you mean {' or '.join(close)}?"
-            )
-        logger.warning("%s takes no argument '%s': TerraTorch ignores it", name, unknown)
+        guess = f" (did you mean {' or '.join(close)}?)" if close else ""
+        logger.warning("%s takes no argument '%s': TerraTorch ignores it%s", name, unknown, guess)
 
 
 def wrap_backbone(

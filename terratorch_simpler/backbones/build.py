@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 from urllib.error import URLError
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from terratorch_simpler.backbones.checkpoints import find_checkpoint, stored_names
 from terratorch_simpler.backbones.families import STRUCTURE, Family, family_of_name
-from terratorch_simpler.backbones.families.structure import without_memory
+from terratorch_simpler.backbones.families.tracing import without_memory
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.results.plan import SOURCE
 
@@ -132,8 +132,10 @@ def _build(
 def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
     """A backbone without weights and memory, to read its layers from."""
     family = name_family(name)
-    # No builder loads weights unless it is asked to, and not all of them know of any.
-    bare = {key: value for key, value in arguments.items() if key != "pretrained"}
+    bare = dict(arguments)
+    # Some load weights unless they are told not to, and some know of none.
+    if "pretrained" in bare or "pretrained" in builder_parameters(name):
+        bare["pretrained"] = False
     files = family.checkpoints if family is not None else {}
     bare |= {argument: None for argument in files if argument in bare}
     return without_memory(lambda: build_full(name, bare))
@@ -149,8 +151,14 @@ def band_arguments(name: str, bands: list[str], given: Mapping[str, Any]) -> dic
     family = name_family(name)
     if family is not None:
         return family.write_bands(bands, given)
-    found = find_source(name)
-    assert found is not None
-    taken = signature(full_sources()[found[0]][found[1]]).parameters
+    taken = builder_parameters(name)
     argument = next((key for key in ("model_bands", "bands") if key in taken), None)
     return {argument: bands} if argument is not None else {}
+
+
+def builder_parameters(name: str) -> Mapping[str, Parameter]:
+    """Parameters of the builder of a registry name; none where its source does not show it."""
+    found = find_source(name)
+    assert found is not None
+    source = full_sources()[found[0]]
+    return signature(source[found[1]]).parameters if hasattr(source, "__getitem__") else {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
+from terratorch_simpler.backbones.outputs import Form, choose, form_of_pruned
 from terratorch_simpler.results.plan import PruningPlan
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class PrunedBackbone(nn.Module):
         kept_blocks: 0-based indices of the kept blocks in the full backbone.
         full_depth: Blocks of the full backbone.
         output_blocks: For each output, the position among the kept blocks it comes from.
+        form: What the full backbone returns; None where only a run tells.
         plan: The plan that chose the blocks, or None where a number or list did.
     """
 
@@ -33,6 +35,8 @@ class PrunedBackbone(nn.Module):
     kept_blocks: list[int]
     full_depth: int
     output_blocks: list[int]
+    # One that was pickled before it was known gives an output for each block.
+    form: Form | None = "by block"
     plan: PruningPlan | None
 
     @property
@@ -44,24 +48,15 @@ class PrunedBackbone(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the kept blocks; outputs are of the number and shape that the full backbone gives.
 
-        A module that returns one output, and not one a block, goes on returning that.
+        What else it returns, beside them or in their place, is handed on as it is.
 
         Raises:
-            ValueError: If it returns another number of outputs than it has blocks.
+            ValueError: If which block each output comes from cannot be told.
         """
-        features = self._features(*args, **kwargs)
-        # A pair of types and not their union, which torch 2.8 and older cannot compile.
-        if not isinstance(features, (list, tuple)):
-            return features
-        if len(features) != len(self.kept_blocks):
-            if len(features) == len(self.output_blocks) == 1:
-                return features
-            raise ValueError(
-                f"{type(self).__name__} gives {len(features)} outputs for {len(self.kept_blocks)} "
-                "blocks: which block each comes from cannot be told"
-            )
-        chosen = [features[block] for block in self.output_blocks]
-        return tuple(chosen) if isinstance(features, tuple) else chosen
+        returned = self._features(*args, **kwargs)
+        blocks = len(self.kept_blocks)
+        form = self.form or form_of_pruned(returned, blocks)
+        return choose(returned, form, blocks, self.output_blocks)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle by the class that was pruned: the pruned class is made when it is needed."""

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from terratorch_simpler.backbones.families.structure import image_size
+from terratorch_simpler.backbones.families.tracing import image_size
 from terratorch_simpler.lightning import run_pass
 from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.profiling.profiled import ProfiledModel

@@ -87,6 +87,8 @@ def find_family(
             if path in paths:
                 raise ValueError(reason)
         if blocks is None:
+            if family is STRUCTURE:
+                _check_single(module)
             return family, family.blocks(module)
         if _finds(family, module, blocks):
             return family, blocks
@@ -97,6 +99,20 @@ def find_family(
             f"the depth of {label or type(module).__name__} cannot be cut: {error}"
         ) from None
     return STRUCTURE, blocks
+
+
+def _check_single(module: nn.Module) -> None:
+    """Refuse a module that is made of several backbones.
+
+    Raises:
+        ValueError: With their names in it.
+    """
+    inside = [name for name, part in module.named_modules() if is_known(part)]
+    if len(inside) > 1:
+        raise ValueError(
+            f"it is made of several backbones ({', '.join(inside)}): put simpler_ before the names "
+            "that it builds them by, each with its keep_blocks"
+        )
 
 
 def _finds(family: Family[Any], module: nn.Module, blocks: str) -> bool:

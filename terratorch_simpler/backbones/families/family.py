@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones.families.stored import by_torch
+from terratorch_simpler.backbones.outputs import Form
 
 Module = TypeVar("Module", bound=nn.Module, contravariant=True)
 
@@ -224,6 +225,19 @@ class Family(Generic[Module]):
         """What :meth:`outputs` gives for a depth if nothing was asked for; None for all."""
         del depth
         return None
+
+    def form(self, module: Module, outputs: int) -> Form | None:
+        """What the full backbone returns; None where only a run of it would tell.
+
+        Args:
+            module: The full backbone.
+            outputs: How many outputs it has.
+
+        Raises:
+            ValueError: If which block each of its outputs comes from cannot be told.
+        """
+        del module, outputs
+        return "by block"
 
     def raw_outputs(self, module: Module) -> bool:
         """Whether the last output is that of a block as it is, without a final norm."""

@@ -2,105 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from terratorch_simpler.backbones.families.family import Arguments, Family, first_convolution
+from terratorch_simpler.backbones.families.tracing import (
+    Shape,
+    Trace,
+    image_shape,
+    trace,
+)
+from terratorch_simpler.backbones.outputs import Form, form_of
 from terratorch_simpler.results.plan import BY_STRUCTURE
-
-Shape = tuple[int, ...]
-
-
-class _WeightsOnMeta(TorchFunctionMode):
-    """Makes weights on the meta device, and leaves what a backbone computes with on the CPU."""
-
-    factories = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
-    # Half of the time would go into giving values to weights that have none.
-    values = ("normal_", "uniform_", "clamp_", "erfinv_", "mul_", "add_", "fill_", "zero_")
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if function in self.factories and kwargs.get("device") is None:
-            kwargs["device"] = "meta"
-        elif getattr(function, "__name__", "") in self.values and args and args[0].is_meta:
-            return args[0]
-        return function(*args, **kwargs)
-
-
-def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a module on torch's meta device: shapes and names, but no weights.
-
-    Some read numbers back from tensors while they are built, which a meta tensor does not allow,
-    and some mix such tensors with weights, which the CPU does not allow.
-    """
-    try:
-        with _WeightsOnMeta():
-            return build().to("meta")
-    except RuntimeError:
-        with torch.device("meta"):
-            return build()
 
 
 def block_lists(module: nn.Module) -> dict[str, list[nn.Module]]:
-    """Lists of two or more blocks of one class, by dotted name, leaving out those inside others."""
+    """Lists of two or more blocks of one class, by dotted name, leaving out those inside blocks."""
     found: dict[str, list[nn.Module]] = {}
+    blocks: list[str] = []
     for name, layer in module.named_modules():
-        if any(name.startswith(f"{outer}.") for outer in found):
+        if any(name.startswith(f"{outer}.") for outer in blocks):
             continue
         if isinstance(layer, nn.ModuleList | nn.Sequential) and len(layer) > 1:
-            blocks = list(layer)
-            one_class = len({type(block) for block in blocks}) == 1
-            if one_class and any(True for _ in blocks[0].parameters()):
-                found[name] = blocks
+            # A list can hold None, where some of its places need no layer.
+            entries = [entry for entry in layer.children() if any(True for _ in entry.parameters())]
+            one_class = len({type(entry) for entry in entries}) == 1
+            if one_class and len(entries) == len(layer):
+                found[name] = entries
+                if not _hold_backbones(entries):
+                    blocks.append(name)
     return found
 
 
-def _shapes(value: object) -> Any:
-    if isinstance(value, Tensor):
-        return tuple(value.shape)
-    return [_shapes(item) for item in value] if isinstance(value, list | tuple) else None
+def _hold_backbones(entries: list[nn.Module]) -> bool:
+    """Whether each entry is a backbone of its own, with a patch embedding and blocks."""
+    return all(first_convolution(entry) is not None and _transformers(entry) for entry in entries)
 
 
-def trace(module: nn.Module, blocks: list[nn.Module], image: Shape) -> list[tuple[Any, Any]] | None:
-    """Shapes that go into and come out of each block, from a pass without weights or memory.
-
-    Args:
-        module: A backbone that takes one image.
-        blocks: The blocks whose shapes are wanted.
-        image: Shape of the image without the batch.
-
-    Returns:
-        A pair of shapes for each call of a block, in order; None if it cannot be run like this.
-    """
-    seen: list[tuple[Any, Any]] = []
-    handles = [
-        block.register_forward_hook(
-            lambda _block, inputs, output: seen.append((_shapes(inputs[:1])[0], _shapes(output)))
-        )
-        for block in blocks
-    ]
-    state = {
-        name: value.detach().to("meta")
-        for name, value in [*module.named_parameters(), *module.named_buffers()]
+def _transformers(module: nn.Module) -> dict[str, list[nn.Module]]:
+    """Those lists whose blocks are equal transformer blocks."""
+    return {
+        path: blocks
+        for path, blocks in block_lists(module).items()
+        if len({_weights(block) for block in blocks}) == 1 and _is_transformer(blocks[0])
     }
-    try:
-        with torch.no_grad(), torch.device("meta"):
-            functional_call(module, state, (torch.empty(2, *image),))
-    except Exception:
-        # Whatever a backbone raises here says that the guess of its input was wrong.
-        return None
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
 
 
 def _token_width(block: nn.Module, shape: object) -> int | None:
@@ -111,16 +58,20 @@ def _token_width(block: nn.Module, shape: object) -> int | None:
     return shape[-1] if shape[-1] in sizes else None
 
 
-def check_tokens(module: nn.Module, path: str, image: Shape) -> None:
+def check_tokens(module: nn.Module, path: str, image: Shape) -> Trace | None:
     """Refuse a list whose blocks do not map tokens of one width to as many of that width.
+
+    Returns:
+        The pass in which that was seen; None if there could be none.
 
     Raises:
         ValueError: With what they do.
     """
     blocks = list(module.get_submodule(path).children())
-    seen = trace(module, blocks, image)
-    if seen is None:
-        return
+    traced = trace(module, blocks, image)
+    if traced is None:
+        return None
+    seen = traced.calls
     if len(seen) != len(blocks):
         raise ValueError(f"its {len(blocks)} blocks of {path} are not each run once")
     for block, (before, after) in zip(blocks, seen, strict=True):
@@ -130,6 +81,7 @@ def check_tokens(module: nn.Module, path: str, image: Shape) -> None:
             )
         if not seen[0][0] == before == after:
             raise ValueError(f"the blocks of {path} turn {seen[0][0]} into {after}")
+    return traced
 
 
 def find_blocks(module: nn.Module) -> str:
@@ -138,11 +90,7 @@ def find_blocks(module: nn.Module) -> str:
     Raises:
         ValueError: If there is none, or more than one.
     """
-    lists = {
-        path: blocks
-        for path, blocks in block_lists(module).items()
-        if len({_weights(block) for block in blocks}) == 1 and _is_transformer(blocks[0])
-    }
+    lists = _transformers(module)
     if not lists:
         raise ValueError(
             "it has no list of equal transformer blocks, as convolutional networks have none; "
@@ -193,6 +141,7 @@ def check_structure(module: nn.Module, path: str) -> None:
     Raises:
         ValueError: With what they do.
     """
+    _check_forward(module, path)
     depth = len(list(module.get_submodule(path).children()))
     channels = getattr(module, "out_channels", None)
     if isinstance(channels, list | tuple) and _outputs(module) is None and len(channels) != depth:
@@ -200,22 +149,29 @@ def check_structure(module: nn.Module, path: str) -> None:
             f"it has {len(channels)} outputs for {depth} blocks, and no out_indices to say which "
             "block each comes from"
         )
-    bands = first_convolution(module)
-    if bands is not None:
-        size = image_size(module)
-        check_tokens(module, path, (bands, size, size))
+    image = image_shape(module)
+    traced = check_tokens(module, path, image) if image is not None else None
+    if traced is not None:
+        chosen = _outputs(module)
+        form_of(traced.returned, depth if chosen is None else len(chosen))
 
 
-def image_size(module: nn.Module) -> int:
-    """Side in pixels of the images that a backbone is made for, or 224 if it does not say."""
-    for layer in module.modules():
-        size = getattr(layer, "img_size", None)
-        if isinstance(size, int):
-            return size
-        if isinstance(size, tuple | list) and size:
-            return int(size[-1])
-    configured = (getattr(layer, "pretrained_cfg", None) or {} for layer in module.modules())
-    return next((config["input_size"][-1] for config in configured if "input_size" in config), 224)
+def _check_forward(module: nn.Module, path: str) -> None:
+    """Refuse blocks inside a module that would go on to run as it was when it was built.
+
+    TerraTorch binds ``forward`` of Prithvi's and timm's backbones to the full module.
+
+    Raises:
+        ValueError: With the module that does.
+    """
+    names = path.split(".")[:-1]
+    for end in range(len(names) + 1):
+        holder = ".".join(names[:end])
+        if "forward" in vars(module.get_submodule(holder)):
+            raise ValueError(
+                f"forward of {holder or 'this module'}, which holds {path}, is bound to all of its "
+                "blocks: prune that backbone alone, or build it with simpler_ before its name"
+            )
 
 
 def _outputs(module: nn.Module) -> list[int] | None:
@@ -254,3 +210,11 @@ class Structure(Family[nn.Module]):
     def outputs(self, module: nn.Module) -> list[int] | None:
         """Its ``out_indices``; the last block where it has one output."""
         return _outputs(module)
+
+    def form(self, module: nn.Module, outputs: int) -> Form | None:
+        """What it returns when it is run without weights, or what its ``out_channels`` say."""
+        image = image_shape(module)
+        traced = trace(module, [], image) if image is not None else None
+        if traced is not None:
+            return form_of(traced.returned, outputs)
+        return "by block" if isinstance(getattr(module, "out_channels", None), list) else None

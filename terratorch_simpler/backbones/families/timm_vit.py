@@ -15,7 +15,8 @@ from terratorch_simpler.backbones.families.family import (
     check_size,
     first_convolution,
 )
-from terratorch_simpler.backbones.families.structure import check_tokens, image_size
+from terratorch_simpler.backbones.families.structure import check_tokens
+from terratorch_simpler.backbones.families.tracing import image_size
 
 if TYPE_CHECKING:
     from terratorch.registry.timm_registry import TimmBackboneWrapper

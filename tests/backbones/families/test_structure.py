@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -11,12 +11,8 @@ from torch import Tensor, nn
 
 import terratorch_simpler as simpler
 from terratorch_simpler.backbones.families import find_family
-from terratorch_simpler.backbones.families.structure import (
-    block_lists,
-    find_blocks,
-    trace,
-    without_memory,
-)
+from terratorch_simpler.backbones.families.structure import block_lists, find_blocks
+from terratorch_simpler.backbones.families.tracing import trace, without_memory
 from tests.backbones.families.tester import BackboneTester
 
 
@@ -164,19 +160,134 @@ def test_what_cannot_be_told_is_refused(module: Callable[[], nn.Module], message
         find_family(module())
 
 
-def test_outputs_of_another_number_are_an_error() -> None:
-    """Not silence: the full module may look at fixed places of its list."""
+class FreeViT(PlainViT):
+    """Says nothing of its outputs."""
 
-    class Fixed(PlainViT):
-        def __init__(self) -> None:
-            super().__init__()
-            del self.out_channels
+    def __init__(self) -> None:
+        super().__init__()
+        del self.out_channels
 
-        def forward(self, image: Tensor) -> Any:
-            return [out for i, out in enumerate(self.outputs(image)) if i in (1, 2)]
 
-    with pytest.raises(ValueError, match="gives 2 outputs for 4 blocks"):
-        simpler.prune(Fixed(), 4)(IMAGE)
+class FixedViT(FreeViT):
+    """Looks at fixed places of its list."""
+
+    def forward(self, image: Tensor) -> Any:
+        return [out for i, out in enumerate(self.outputs(image)) if i in (1, 2)]
+
+
+@pytest.mark.parametrize("keep", [2, 4])
+def test_outputs_of_another_number_are_an_error(keep: int) -> None:
+    with pytest.raises(ValueError, match=r"returns a list \(2 times .* where 6 outputs are"):
+        simpler.prune(FixedViT(), keep)
+
+
+class MoreViT(FreeViT):
+    """Returns its features and a loss."""
+
+    def forward(self, image: Tensor) -> Any:
+        outputs = self.outputs(image)
+        return outputs, outputs[-1].square().mean()
+
+
+class WithSummary(FreeViT):
+    """Returns the tokens of its last block, and their mean."""
+
+    def forward(self, image: Tensor) -> Any:
+        tokens = self.outputs(image)[-1]
+        return tokens, tokens.mean(dim=1)
+
+
+class Named(NamedTuple):
+    features: list[Tensor]
+    norm: Tensor
+
+
+class NamedViT(FreeViT):
+    def forward(self, image: Tensor) -> Any:
+        outputs = self.outputs(image)
+        return Named(outputs, outputs[-1].norm())
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_what_comes_beside_the_features_is_handed_on(keep: int) -> None:
+    for full in (MoreViT().eval(), NamedViT().eval()):
+        pruned = simpler.prune(full, keep)
+        features, more = pruned(IMAGE)
+        expected = full.outputs(IMAGE)[:keep]
+        assert len(features) == 6
+        assert torch.equal(features[-1], expected[-1])
+        assert torch.equal(features[0], expected[0])
+        assert more.ndim == 0
+        assert more > 0
+    assert isinstance(simpler.prune(NamedViT(), keep)(IMAGE), Named)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_an_output_and_what_belongs_to_it_are_not_taken_for_two_outputs(keep: int) -> None:
+    full = WithSummary().eval()
+    tokens, summary = simpler.prune(full, keep)(IMAGE)
+    expected = full.outputs(IMAGE)[keep - 1]
+    assert torch.equal(tokens, expected)
+    assert torch.equal(summary, expected.mean(dim=1))
+
+
+class ReadsTwice(FreeViT):
+    """Needs two arguments, so that it cannot be tried without knowing more; returns a pair."""
+
+    def forward(self, image: Tensor, other: Tensor | None = None) -> Any:
+        assert other is not None
+        tokens = self.outputs(image + other)[-1]
+        return tokens, tokens.flip(1)
+
+
+def test_what_cannot_be_told_apart_is_an_error() -> None:
+    full = ReadsTwice().eval()
+    tokens, flipped = simpler.prune(full, 3)(IMAGE, IMAGE)
+    assert torch.equal(flipped, tokens.flip(1))
+    with pytest.raises(
+        ValueError, match=r"returns a tuple \(2 times a tensor \[2, 4, 32\]\), which"
+    ):
+        simpler.prune(full, 2)(IMAGE, IMAGE)
+
+
+def test_kept_outputs_where_every_block_is_listed() -> None:
+    full = ChoosingViT().eval()
+    full.out_indices = [0, 1, 2, 3, 4, 5]
+    full.out_channels = [32] * 6
+    pruned = simpler.prune(full, [0, 1, 4], outputs="kept")
+    assert pruned.output_blocks == [0, 1, 2]
+    assert len(pruned(IMAGE)) == 3
+
+
+class Around(nn.Module):
+    """Holds a backbone of TerraTorch's registry, or several."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        from terratorch.registry import BACKBONE_REGISTRY
+
+        build = BACKBONE_REGISTRY.build
+        backbones = [build(name, pretrained=False, img_size=32) for name in names]
+        self.backbones = nn.ModuleList(backbones)
+        self.projections = nn.ModuleList([None, None])  # type: ignore[list-item]
+
+    def forward(self, image: Tensor) -> Any:
+        return [backbone(image)[-1] for backbone in self.backbones]
+
+
+def test_a_bound_forward_is_a_reason(build: Any) -> None:
+    """The full backbone would go on running: its forward is bound to all blocks."""
+    del build  # imports TerraTorch
+    module = Around("timm_vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match=r"forward of backbones.0, which holds .* is bound"):
+        simpler.prune(module, 2)
+
+
+def test_several_backbones_are_a_reason(build: Any) -> None:
+    del build
+    module = Around("timm_vit_tiny_patch16_224", "timm_vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match=r"several backbones \(backbones.0, backbones.1\)"):
+        simpler.prune(module, 2)
 
 
 def test_lists_inside_blocks_are_no_lists_of_blocks() -> None:
@@ -193,7 +304,9 @@ def test_a_sketch_needs_no_memory() -> None:
 def test_a_trace_leaves_the_module_as_it_is() -> None:
     module = PlainViT()
     before = {name: weight.clone() for name, weight in module.state_dict().items()}
-    seen = trace(module, list(module.layers), (3, 32, 32))
-    assert seen == [((2, 4, 32), (2, 4, 32))] * 6
+    traced = trace(module, list(module.layers), (3, 32, 32))
+    assert traced is not None
+    assert traced.calls == [((2, 4, 32), (2, 4, 32))] * 6
+    assert len(traced.returned) == 6
     assert all(torch.equal(weight, before[name]) for name, weight in module.state_dict().items())
     assert trace(module, list(module.layers), (5, 32, 32)) is None
