@@ -119,7 +119,7 @@ def _try_half(backbone: Backbone) -> int | None:
     """
     width: list[int] = []
     module, family = backbone.module, backbone.family
-    handle = backbone.block_list[0].register_forward_pre_hook(
+    handle = family.called(backbone.block_list[0])[0].register_forward_pre_hook(
         lambda _block, given: width.append(given[0].shape[-1])
     )
     half = prune_backbone(backbone, list(range(backbone.depth // 2)))

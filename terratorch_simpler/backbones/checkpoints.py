@@ -95,7 +95,12 @@ def check_readable(checkpoint: Checkpoint, family: Family[Any], name: str) -> No
             f"{argument}"
         )
     if not _count_weights(stored):
-        raise ValueError(f"{what} {_why_empty(path, stored)}, or give another one as {argument}")
+        why = (
+            f"holds no weights where TerraTorch looks for them: {family.layout}"
+            if family.layout is not None
+            else _why_empty(path, stored)
+        )
+        raise ValueError(f"{what} {why}, or give another one as {argument}")
 
 
 def stored_names(checkpoint: Checkpoint, family: Family[Any]) -> list[str]:

@@ -76,6 +76,7 @@ def _pruned_class(full: type[nn.Module], family: type[Family[Any]]) -> type[Prun
             "_family": family,
             # A plain function: torch.export of older versions follows no other object's method.
             "_features": family.features,
+            **family.methods,
         }
         _CLASSES[full, family] = type(f"Pruned{full.__name__}", (PrunedBackbone, full), namespace)
     return _CLASSES[full, family]

@@ -46,9 +46,12 @@ class LayerReader:
         self._positions: Sequence[int] = ()
 
     def __enter__(self) -> Self:
-        blocks = self.backbone.block_list
-        hooks = [blocks[0].register_forward_pre_hook(self._take_input, with_kwargs=True)]
-        hooks += [block.register_forward_hook(self._take_output) for block in blocks]
+        blocks = [self.backbone.family.called(block) for block in self.backbone.block_list]
+        hooks = [blocks[0][0].register_forward_pre_hook(self._take_input, with_kwargs=True)]
+        hooks += [
+            called[-1].register_forward_hook(self._take_output, with_kwargs=True)
+            for called in blocks
+        ]
         for hook in hooks:
             self._until_exit.callback(hook.remove)
         self._until_exit.enter_context(full_float32())
@@ -114,10 +117,16 @@ class LayerReader:
     def _take_input(
         self, _block: nn.Module, inputs: tuple[object, ...], named: dict[str, object]
     ) -> None:
-        self._take(next(iter([*inputs, *named.values()]), None))
+        self._take(_first(inputs, named))
 
-    def _take_output(self, _block: nn.Module, _inputs: object, output: object) -> None:
-        self._take(output)
+    def _take_output(
+        self,
+        _block: nn.Module,
+        inputs: tuple[object, ...],
+        named: dict[str, object],
+        output: object,
+    ) -> None:
+        self._take(self.backbone.family.leaving(_first(inputs, named), output))
 
     def _take(self, tokens: object) -> None:
         if not isinstance(tokens, Tensor) or tokens.ndim not in (3, 4):
@@ -152,3 +161,8 @@ class LayerReader:
         backbone, count = self.backbone, tokens.shape[1]
         assert self._image is not None
         return np.array([*backbone.family.patch_tokens(backbone.module, self._image, count)])
+
+
+def _first(inputs: tuple[object, ...], named: dict[str, object]) -> object:
+    """The first argument that a module was called with."""
+    return next(iter([*inputs, *named.values()]), None)

@@ -90,7 +90,8 @@ class Bench:
     def flops(self) -> list[int]:
         """FLOPs of inference at every depth."""
         module = self.profiled.pruned(self.profiled.backbone.depth)
-        blocks = self.profiled.backbone.block_list
+        backbone = self.profiled.backbone
+        blocks = [backbone.family.called(block) for block in backbone.block_list]
         with self._blame():
             return flops_by_depth(inference(module, self.example), blocks)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from time import perf_counter
 from typing import Any, TypeVar
@@ -85,7 +85,7 @@ def count_flops(run: Run) -> int:
     return counter.get_total_flops()
 
 
-def flops_by_depth(run: Run, blocks: Iterable[nn.Module]) -> list[int]:
+def flops_by_depth(run: Run, blocks: Iterable[Sequence[nn.Module]]) -> list[int]:
     """FLOPs at every depth, from one run of the full model.
 
     Exact even where blocks differ, as those with local and global attention do: what is not in a
@@ -93,7 +93,7 @@ def flops_by_depth(run: Run, blocks: Iterable[nn.Module]) -> list[int]:
 
     Args:
         run: A run of the full model.
-        blocks: Its blocks, in order.
+        blocks: The modules that are run of each of its blocks, in order.
 
     Returns:
         FLOPs with the first block, with the first two, and so on.
@@ -110,7 +110,8 @@ def flops_by_depth(run: Run, blocks: Iterable[nn.Module]) -> list[int]:
         def leave(*_: object, index: int = index) -> None:
             spent[index] += counter.get_total_flops()
 
-        handles += [block.register_forward_pre_hook(enter), block.register_forward_hook(leave)]
+        for part in block:
+            handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     try:
         with counter:
             run()

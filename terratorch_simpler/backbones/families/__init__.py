@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from terratorch_simpler.backbones.families.clay import Clay
 from terratorch_simpler.backbones.families.family import Bands, Family, Images, Statistics
 from terratorch_simpler.backbones.families.prithvi import Prithvi
 from terratorch_simpler.backbones.families.structure import (
@@ -42,6 +43,7 @@ FAMILIES: tuple[Family[Any], ...] = (
     Prithvi(),
     TerraMind(),
     TerraMindTiM(),
+    Clay(),
     TimmViT(),
     Dofa(),
     Ssl4eo(),
@@ -80,11 +82,10 @@ def find_family(
             f"this {type(module).__name__} is pruned already ({len(module.kept_blocks)} of "
             f"{module.full_depth} blocks): start from the full backbone"
         )
-    paths = class_paths(module)
-    family = next(family for family in FAMILIES if family.class_path in paths)
+    family = next(family for family in FAMILIES if family.knows(module))
     try:
         for path, reason in REFUSED.items():
-            if path in paths:
+            if path in class_paths(module):
                 raise ValueError(reason)
         if blocks is None:
             if family is STRUCTURE:
@@ -127,8 +128,7 @@ def _finds(family: Family[Any], module: nn.Module, blocks: str) -> bool:
 
 def is_known(module: nn.Module) -> bool:
     """Whether a module is of a class that a family other than the structural rule knows."""
-    paths = class_paths(module)
-    return any(family.class_path in paths for family in FAMILIES if family is not STRUCTURE)
+    return any(family.knows(module) for family in FAMILIES if family is not STRUCTURE)
 
 
 def family_of_name(source: str, name: str) -> Family[Any] | None:

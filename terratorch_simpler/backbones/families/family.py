@@ -42,8 +42,10 @@ class Family(Generic[Module]):
         inputs: Keys of a batch, beside the image, that the backbone takes.
         per_block: Attributes beside the list of blocks that hold one entry a block.
         bound: Attributes that the registry binds to the full backbone, and that a pruned one drops.
+        methods: Methods of a pruned backbone in place of those.
         checkpoints: Arguments that name a file of weights, or hold it as ``file``, and whether
             it is read without ``pretrained`` as well. The last that is given counts.
+        layout: What a file of weights has to look like, where the builder wants more than names.
         refused_arguments: Arguments with which the backbone cannot be pruned, and why.
         example_arguments: Arguments without which the builder gives nothing to measure.
     """
@@ -56,9 +58,16 @@ class Family(Generic[Module]):
     inputs: ClassVar[tuple[str, ...]] = ()
     per_block: ClassVar[tuple[str, ...]] = ()
     bound: ClassVar[tuple[str, ...]] = ()
+    methods: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     checkpoints: ClassVar[Mapping[str, bool]] = {"ckpt_path": False}
+    layout: ClassVar[str | None] = None
     refused_arguments: ClassVar[Mapping[str, str]] = {}
     example_arguments: ClassVar[Arguments] = {}
+
+    def knows(self, module: nn.Module) -> bool:
+        """Whether a backbone is of the family: of its class, or of one that inherits from it."""
+        paths = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
+        return self.class_path in paths
 
     # Building by name
 
@@ -136,6 +145,20 @@ class Family(Generic[Module]):
         del module
         assert self.path is not None
         return self.path
+
+    def called(self, block: nn.Module) -> Sequence[nn.Module]:
+        """The modules of a block that are run, in order: by default the block itself."""
+        return [block]
+
+    def leaving(self, given: Any, output: Any) -> Any:
+        """The tokens that leave a block.
+
+        Args:
+            given: What the last module of :meth:`called` was given.
+            output: What it gave.
+        """
+        del given
+        return output
 
     def special_tokens(self, module: Module) -> int:
         """Number of tokens ahead of the patch tokens while a block runs."""

@@ -158,10 +158,23 @@ class BackboneTester:
         blocks = full.block_list
         for block in range(len(blocks)):
             if block not in kept:
-                blocks[block] = Skip()
+                blocks[block] = self.skip()
         every = prune_backbone(full, list(range(self.depth)), "kept")
         outputs = self.run(every)
         return [outputs[block] for block in kept]
+
+    def skip(self) -> nn.Module:
+        """What stands in the place of a block that is left out."""
+        return Skip()
+
+    def ends(self, block: Any) -> tuple[nn.Module, nn.Module]:
+        """The modules that a block's tokens enter first and leave last."""
+        return block, block
+
+    def tokens(self, given: Tensor, output: Tensor) -> Tensor:
+        """The tokens that leave a block, from what the last of those was given and gave."""
+        del given
+        return output
 
     def check_copy(self, copied: Any, pruned: Any) -> None:
         """A copy gives the same outputs, on weights of its own."""
@@ -238,12 +251,13 @@ class BackboneTester:
 
     def test_parameters(self) -> None:
         full = self.full()
-        removed = full.block_list[KEEP:]
+        removed, holder = full.block_list[KEEP:], full.module
+        holder = holder.get_submodule(full.blocks.rpartition(".")[0])
         gone = sum(weight.numel() for block in removed for weight in block.parameters())
         prompts = sum(
             entry.numel()
             for name in full.family.per_block
-            for entry in [*getattr(full.module, name, ())][KEEP:]
+            for entry in [*getattr(holder, name, ())][KEEP:]
             if isinstance(entry, nn.Parameter)
         )
         count = sum(weight.numel() for weight in self.pruned().parameters())
@@ -360,10 +374,13 @@ class BackboneTester:
         def keep(layer: int, tokens: Tensor) -> None:
             layers[layer].append(self.patches(full, tokens.flatten(1, -2)).mean(1))
 
-        handles = [blocks[0].register_forward_pre_hook(lambda _m, given: keep(0, given[0]))]
+        ends = [self.ends(block) for block in blocks]
+        handles = [ends[0][0].register_forward_pre_hook(lambda _m, given: keep(0, given[0]))]
         handles += [
-            block.register_forward_hook(lambda _m, _g, out, layer=i + 1: keep(layer, out))
-            for i, block in enumerate(blocks)
+            last.register_forward_hook(
+                lambda _m, given, out, layer=i + 1: keep(layer, self.tokens(given[0], out))
+            )
+            for i, (_, last) in enumerate(ends)
         ]
         for seed in range(4):
             self.run(full.module, self.image(seed))
