@@ -134,7 +134,8 @@ def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
     family = name_family(name)
     bare = dict(arguments)
     # Some load weights unless they are told not to, and some know of none.
-    if "pretrained" in bare or "pretrained" in builder_parameters(name):
+    given = builder_parameters(name).get("pretrained")
+    if "pretrained" in bare or (given is not None and given.default is True):
         bare["pretrained"] = False
     files = family.checkpoints if family is not None else {}
     bare |= {argument: None for argument in files if argument in bare}

@@ -61,6 +61,7 @@ class TilesRecord(_Record):
         scenes: How many scenes they are of, where that is known.
         left_out: What was left out, by reason.
         other_files: Files beside the bands that are none of those asked for.
+        closed_folders: Folders that could not be looked into, for want of permission.
         taken_for: What the files were taken for.
         dataset_bands: What the user said that the files hold, in order.
         means: Mean of each band that the tiles were normalised with here; None if they came so.
@@ -78,6 +79,7 @@ class TilesRecord(_Record):
     scenes: int | None = None
     left_out: list[LeftOut] = Field(default_factory=list)
     other_files: int = 0
+    closed_folders: list[str] = Field(default_factory=list)
     taken_for: list[TakenFor] = Field(default_factory=list)
     dataset_bands: list[str] | None = None
     means: list[float] | None = None

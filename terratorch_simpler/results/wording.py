@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
@@ -99,17 +100,25 @@ def tiles_sentence(tiles: TilesRecord) -> str:
         if left.chips:
             counts.append(_several(left.chips, "chip" if tiles.scenes is not None else "tile"))
         if left.scenes:
-            more = f" and {len(left.scenes) - NAMED} more" if len(left.scenes) > NAMED else ""
-            named = f"{', '.join(left.scenes[:NAMED])}{more}"
-            counts.append(f"{_several(len(left.scenes), 'scene')} ({named})")
+            counts.append(f"{_several(len(left.scenes), 'scene')} ({_named(left.scenes)})")
         reasons.append(f"{' and '.join(counts)} {left.reason}")
     others = (
         f"; {_several(tiles.other_files, 'file')} beside the bands not read"
         if tiles.other_files
         else ""
     )
+    if tiles.closed_folders:
+        reasons.append(
+            f"{_several(len(tiles.closed_folders), 'folder')} ({_named(tiles.closed_folders)}) "
+            "that may not be opened"
+        )
     left_out = f"left out: {'; '.join(reasons)}" if reasons else "none left out"
     return f"{_several(tiles.used, 'tile')}{of} used, {left_out}{others}."
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _several(count: int, what: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from terratorch_simpler.tiles.archives import RASTERS, is_archive, is_raster, members, outside
@@ -20,15 +20,27 @@ def only_gdal(path: str) -> bool:
     return path.startswith("/vsi") or "://" in path
 
 
-def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[str], str]:
+@dataclass(frozen=True)
+class Rasters:
+    """Raster files that were found.
+
+    Attributes:
+        files: Their paths, sorted by name; those on disk are absolute.
+        root: What all paths begin with: the rest is what they are called in plans
+            (:func:`name_below`).
+        closed: Folders that may not be looked into.
+    """
+
+    files: list[str]
+    root: str
+    closed: list[str]
+
+
+def find_rasters(tiles: str | Path | Iterable[str | Path]) -> Rasters:
     """Raster files of a folder (and its subfolders), file, glob or list, sorted by name.
 
     Args:
         tiles: As :class:`~terratorch_simpler.tiles.geotiff.GeoTiffTiles` takes them.
-
-    Returns:
-        The files, those on disk with their absolute paths; and what the paths of all of them begin
-        with: the rest is what they are called in plans (:func:`name_below`).
 
     Raises:
         FileNotFoundError: If a path does not exist.
@@ -39,6 +51,7 @@ def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[str], s
     files: set[str] = set()
     folders: list[str] = []
     others: list[str] = []
+    closed: list[str] = []
     for path in paths:
         # In this order, so that each of many files is looked up only once.
         if is_archive(path):
@@ -48,16 +61,17 @@ def find_rasters(tiles: str | Path | Iterable[str | Path]) -> tuple[list[str], s
             files.add(path)
         elif Path(path).is_dir():
             folders.append(path)
-            files.update(_walk(path, set()))
+            files.update(_walk(path, set(), closed))
         else:
             others.append(path)
     if listed:
         _check_listed({path: paths[path] for path in others}, where)
     if not files:
-        raise ValueError(f"no raster ({', '.join(RASTERS)}) in {where}")
+        shut = f", where {', '.join(closed)} may not be opened" if closed else ""
+        raise ValueError(f"no raster ({', '.join(RASTERS)}) in {where}{shut}")
     if len(paths) > 1 or not folders:
         folders = [outside(file).rpartition("/")[0] for file in files]
-    return sorted(files), _shared(set(folders))
+    return Rasters(sorted(files), _shared(set(folders)), closed)
 
 
 def name_below(path: str, root: str) -> str:
@@ -120,13 +134,14 @@ def _check_listed(others: Mapping[str, str], where: str) -> None:
         )
 
 
-def _walk(folder: str, seen: set[str]) -> Iterator[str]:
+def _walk(folder: str, seen: set[str], closed: list[str]) -> Iterator[str]:
     """Raster files below a folder, in linked folders and archives as well.
 
     Args:
         folder: Where to look.
         seen: Folders that were looked into, without links: each is once, so that a link cannot go
             in a circle or count tiles twice.
+        closed: Gets the folders that may not be looked into.
     """
     real = os.path.realpath(folder)
     if real in seen:
@@ -134,13 +149,13 @@ def _walk(folder: str, seen: set[str]) -> Iterator[str]:
     seen.add(real)
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except PermissionError as error:
-        warnings.warn(f"{folder} is left out: {error.strerror}", stacklevel=2)
+    except PermissionError:
+        closed.append(folder)
         return
     for entry in entries:
         path = f"{folder.rstrip('/')}/{entry.name}"
         if entry.is_dir():
-            yield from _walk(path, seen)
+            yield from _walk(path, seen, closed)
         elif is_archive(path):
             yield from filter(is_raster, members(path))
         elif is_raster(entry.name) and entry.is_file():

@@ -80,6 +80,7 @@ class GeoTiffTiles:
     Attributes:
         tally: What was used and what was left out in the last iteration.
         other_files: Files beside the bands of a scene, such as angles and pictures.
+        closed_folders: Folders that may not be looked into.
 
     Raises:
         FileNotFoundError: If the tiles, or what a list names, do not exist.
@@ -126,8 +127,14 @@ class GeoTiffTiles:
         self.mask, self.strict = mask, strict
         self.batch_size, self.num_workers = batch_size, num_workers
         self.tally = Tally()
-        files, self._root = find_rasters(tiles)
-        found = find_scenes(files)
+        rasters = find_rasters(tiles)
+        self._root, self.closed_folders = rasters.root, rasters.closed
+        if strict and rasters.closed:
+            raise ValueError(
+                f"strict lets nothing be left out, and {rasters.closed[0]} may not be opened: "
+                "give yourself its permission, or leave strict out"
+            )
+        found = find_scenes(rasters.files)
         self._scenes, self.other_files = found.scenes, found.others
         # The first scene stands for all: mistakes in the bands show before any work.
         with suppress(UnusableScene):
@@ -152,6 +159,7 @@ class GeoTiffTiles:
             "left_out": self.tally.left_out(),
             "taken_for": self.tally.taken(self.bands),
             "other_files": len(self.other_files),
+            "closed_folders": self.closed_folders,
             "dataset_bands": self.dataset_bands,
             "mask": self.mask,
         }

@@ -25,6 +25,7 @@ from tests.deliveries import (
     TM_L2,
     write_hls,
     write_landsat,
+    write_layer,
     write_safe,
     zip_up,
 )
@@ -113,6 +114,24 @@ def test_landsat(layout: str, tmp_path: Path) -> None:
     assert taken.sensor == ("Landsat 8-9" if layout.startswith("OLI") else "Landsat 4-7")
     assert (taken.scenes, tiles.dropped) == (3, {})
     layers = [name for name in LANDSAT[layout][2] if name != "QA_PIXEL" and "_B" not in name]
+    assert len(tiles.other_files) == 3 * len(layers)
+
+
+def test_modis(tmp_path: Path) -> None:
+    scenes = [f"MOD09A1.A20200{day}.h18v03.061.2020073223344" for day in (41, 49, 57)]
+    bands = [f"sur_refl_b0{number}" for number in range(1, 8)]
+    layers = ["sur_refl_qc_500m", "sur_refl_state_500m", "sur_refl_day_of_year", "sur_refl_szen"]
+    values = np.random.default_rng(0).integers(100, 4000, (3, 11, 64, 64))
+    for scene, of_scene in zip(scenes, values, strict=True):
+        for layer, pixels in zip([*bands, *layers], of_scene, strict=True):
+            write_layer(tmp_path / f"{scene}_{layer}.tif", pixels, 500, "int16", nodata=-28672)
+    tiles = GeoTiffTiles(tmp_path, BANDS, size=SIZE)
+    images = read(tiles)
+    assert len(images) == 3 * 4
+    numbers = (3, 4, 1, 2, 6, 7)
+    check_windows(images, [f"_sur_refl_b0{number}.tif" for number in numbers], tmp_path)
+    (taken,) = tiles.tally.taken(BANDS)
+    assert taken.sensor == "MODIS"
     assert len(tiles.other_files) == 3 * len(layers)
 
 

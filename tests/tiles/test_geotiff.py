@@ -145,7 +145,7 @@ def test_scenes_of_band_files_and_stacks_side_by_side(tmp_path: Path) -> None:
     for scene in ("a", "b"):
         named = dict(zip(["B02", "B03", "B04"], landscape(3), strict=True))
         write_band_files(tmp_path, scene, named, 64)
-    files, _ = find_rasters(tmp_path)
+    files = find_rasters(tmp_path).files
     groups = find_scenes(files).scenes
     assert [len(group.files) for group in groups] == [3, 3, 1, 1]
     assert len(read(GeoTiffTiles(tmp_path, BANDS[:3], size=64))) == 4
@@ -254,7 +254,8 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["folder", "text", "file", "list", "glob", "deep glob"],
 )
 def test_folder_file_list_and_glob(nested: Path, choose: Any, names: list[str]) -> None:
-    files, root = find_rasters(choose(nested))
+    found = find_rasters(choose(nested))
+    files, root = found.files, found.root
     assert [file.removeprefix(root) for file in files] == names
     small = 16 if len(names) < 4 else 64
     assert set(scenes(read(GeoTiffTiles(choose(nested), BANDS[:3], size=small)))) == set(names)

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:os.fork", "ignore:.*multi-thread
 
 def names(tiles: Any) -> list[str]:
     """What the rasters found are called in plans."""
-    files, root = find_rasters(tiles)
+    found = find_rasters(tiles)
+    files, root = found.files, found.root
     return [name_below(file, root) for file in files]
 
 
@@ -86,7 +87,8 @@ def test_lines_of_a_list_file(
         *("tile_0.tif", shards / "b" / "tile_0.tif"),
     )
     monkeypatch.chdir(tmp_path)
-    files, root = find_rasters(listing)
+    found = find_rasters(listing)
+    files, root = found.files, found.root
     assert [Path(file).resolve().relative_to(shards).as_posix() for file in files] == ALL
     assert root == f"{shards / 'b'}/"
     monkeypatch.chdir(shards)
@@ -153,8 +155,13 @@ def test_a_folder_that_may_not_be_read_is_said(
 
     real = os.scandir
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.warns(UserWarning, match=r"/a is left out: Permission denied"):
-        assert names(shards) == ALL[4:]
+    assert names(shards) == ALL[4:]
+    tiles = GeoTiffTiles(shards, BANDS, size=32)
+    assert tiles.reading([])["closed_folders"] == [f"{shards}/a"]
+    with pytest.raises(ValueError, match=r"strict lets .*/a may not be opened"):
+        GeoTiffTiles(shards, BANDS, size=32, strict=True)
+    with pytest.raises(ValueError, match=r"no raster .* where .*/a may not be opened"):
+        find_rasters(shards / "a")
 
 
 def test_an_archive_of_many_files(tmp_path: Path) -> None:
@@ -163,7 +170,7 @@ def test_an_archive_of_many_files(tmp_path: Path) -> None:
     assert names(tmp_path / "archive") == names(listing) == written
     assert len({name.partition("/")[0] for name in written}) == 20
     start = time.perf_counter()
-    assert len(find_scenes(find_rasters(listing)[0]).scenes) == 5_000
+    assert len(find_scenes(find_rasters(listing).files).scenes) == 5_000
     assert time.perf_counter() - start < 5
     chosen = read(listing, samples=40)
     assert_same(read(tmp_path / "archive", samples=40, num_workers=2), chosen)

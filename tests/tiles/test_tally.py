@@ -93,6 +93,17 @@ def test_one_sentence_says_it() -> None:
     )
 
 
+def test_folders_without_permission_are_left_out() -> None:
+    closed = [f"/archive/{name}" for name in "abcdefg"]
+    assert tiles_sentence(record(closed_folders=closed[:1])) == (
+        "512 tiles used, left out: 1 folder (/archive/a) that may not be opened."
+    )
+    named = "/archive/a, /archive/b, /archive/c, /archive/d, /archive/e and 2 more"
+    assert f"7 folders ({named}) that may not be opened" in tiles_sentence(
+        record(closed_folders=closed)
+    )
+
+
 def test_scales_and_offsets_are_said() -> None:
     assert scaling_sentence(record()) == ""
     taken = [

@@ -26,10 +26,10 @@ def block_lists(module: nn.Module) -> dict[str, list[nn.Module]]:
         if any(name.startswith(f"{outer}.") for outer in blocks):
             continue
         if isinstance(layer, nn.ModuleList | nn.Sequential) and len(layer) > 1:
+            entries = list(layer)
             # A list can hold None, where some of its places need no layer.
-            entries = [entry for entry in layer.children() if any(True for _ in entry.parameters())]
-            one_class = len({type(entry) for entry in entries}) == 1
-            if one_class and len(entries) == len(layer):
+            one_class = len({type(entry) for entry in entries}) == 1 and entries[0] is not None
+            if one_class and any(True for _ in entries[0].parameters()):
                 found[name] = entries
                 if not _hold_backbones(entries):
                     blocks.append(name)
