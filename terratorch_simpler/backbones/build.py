@@ -133,13 +133,25 @@ def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
     """A backbone without weights and memory, to read its layers from."""
     family = name_family(name)
     bare = dict(arguments)
-    # Some load weights unless they are told not to, and some know of none.
-    given = builder_parameters(name).get("pretrained")
-    if "pretrained" in bare or (given is not None and given.default is True):
+    # Some load weights unless they are told not to, others know of none.
+    given = bare.pop("pretrained", None) is not None
+    if _loads_unasked(builder_parameters(name), given):
         bare["pretrained"] = False
     files = family.checkpoints if family is not None else {}
     bare |= {argument: None for argument in files if argument in bare}
     return without_memory(lambda: build_full(name, bare))
+
+
+def _loads_unasked(parameters: Mapping[str, Parameter], given: bool) -> bool:
+    """Whether a builder may load weights where ``pretrained`` is left out.
+
+    Args:
+        parameters: What it takes.
+        given: Whether it was to get ``pretrained``.
+    """
+    if "pretrained" in parameters:
+        return parameters["pretrained"].default is True
+    return given and any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def band_arguments(name: str, bands: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
