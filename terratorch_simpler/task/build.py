@@ -20,6 +20,7 @@ from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.probing.labels import Labels, labels_of_task
 from terratorch_simpler.task.config import TaskConfig
+from terratorch_simpler.task.convert import convert_arguments, is_converted
 
 _OR_NONE = re.compile(
     r"Does not validate against any of the Union subtypes\s.*?Errors:\s+- (.*?)"
@@ -100,7 +101,7 @@ class BuiltTask:
 
     Attributes:
         name: Name of the full backbone in its registry.
-        arguments: The config's ``model_args``.
+        arguments: The config's ``model_args``; those of a deprecated factory converted.
         task: The task.
         datamodule: Its datamodule, if it has one.
         found: What was known of its backbone before.
@@ -137,7 +138,10 @@ def build_task(config: TaskConfig, blocks: str | None = None) -> BuiltTask:
     with Loading() as loading:
         cli = _build(config)
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
-    arguments = dict(cli.config["model"]["init_args"]["model_args"])
+    init_args = cli.config["model"]["init_args"]
+    arguments = dict(init_args["model_args"])
+    if is_converted(init_args):
+        arguments = convert_arguments(arguments)
     return BuiltTask(name, arguments, cli.model, cli.datamodule, found, loading)
 
 
