@@ -19,6 +19,7 @@ from terratorch_simpler.bands import band_names
 from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.probing.labels import Labels, labels_of_task
+from terratorch_simpler.profiling.profiled import backbone_place
 from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.convert import convert_arguments, is_converted
 
@@ -67,7 +68,9 @@ class Task:
             return None
         if any(getattr(value, "ndim", 1) > 1 for value in values):
             return None
-        means, stds = ([float(number) for number in value] for value in values)  # type: ignore[union-attr]
+        # Some divide the pixels first.
+        scale = float(getattr(aug, "max_pixel_value", None) or 1)
+        means, stds = ([scale * float(number) for number in value] for value in values)  # type: ignore[union-attr]
         return means, stds
 
 
@@ -84,7 +87,7 @@ def read_task(config: TaskConfig, blocks: str | None = None) -> Task:
     """
     built = build_task(config, blocks)
     name, arguments = built.name, built.backbone_arguments
-    module, loading = built.model.encoder, built.loading
+    module, loading = built.model.get_submodule(backbone_place(built.model)), built.loading
     if _is_changed(built):
         with Loading() as loading:
             module = build_full(name, arguments)
