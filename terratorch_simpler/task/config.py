@@ -130,6 +130,11 @@ def _check(config: dict[str, Any], path: Path) -> None:
             f"backbone in {path} is a module ({backbone}): give a name of the backbone registry, "
             "since a module cannot be stored in checkpoints"
         )
+    if node.get("backbone_kwargs"):
+        raise ValueError(
+            f"{path} gives backbone_kwargs, beside which TerraTorch takes no backbone_keep_blocks: "
+            "write each entry as backbone_NAME in model.init_args.model_args"
+        )
     if backbone.startswith(f"{SOURCE}_"):
         raise ValueError(
             f"{path} uses {backbone} already: give the config of the full backbone, "

@@ -95,7 +95,7 @@ def conversion(text: str, root: yaml.Node, values: dict[str, Any], path: Path) -
         for key in (UNSUPPORTED, *RENAMED.values())
         if key in given
     ]
-    edits += [rename(arguments, key, new) for key, new in RENAMED.items() if key in given]
+    edits += [rename(text, arguments, key, new) for key, new in RENAMED.items() if key in given]
     if "pretrained" not in given:
         edits.append(put(text, arguments, ["backbone_pretrained: true"], after="backbone"))
     return edits

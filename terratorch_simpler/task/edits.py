@@ -42,10 +42,12 @@ def _own(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node]:
     return found
 
 
-def rename(mapping: yaml.MappingNode, key: str, new: str) -> Edit:
-    """An edit that gives an entry another key."""
+def rename(text: str, mapping: yaml.MappingNode, key: str, new: str) -> Edit:
+    """An edit that gives an entry another key, in the quotes that the old one has."""
     name, _ = _own(mapping, key)
-    return name.start_mark.index, name.end_mark.index, new
+    start, end = name.start_mark.index, name.end_mark.index
+    quote = text[start] if text[start] in "\"'" else ""
+    return start, end, f"{quote}{new}{quote}"
 
 
 def replace(text: str, mapping: yaml.MappingNode, key: str, new: str) -> Edit:

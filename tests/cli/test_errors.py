@@ -418,6 +418,11 @@ CONFIGS = [
         ("task.yaml", "is a module", "torch.nn.Identity", "name of the backbone registry"),
     ),
     Case(
+        "arguments of the backbone as a dict",
+        config((BACKBONE, f"{BACKBONE}      backbone_kwargs: {{img_size: 64}}\n")),
+        ("task.yaml gives backbone_kwargs", "backbone_NAME in model.init_args.model_args"),
+    ),
+    Case(
         "another factory",
         config(("EncoderDecoderFactory", "TimmModelFactory")),
         ("task.yaml", "'TimmModelFactory'", "timm's own classifier", "EncoderDecoderFactory"),

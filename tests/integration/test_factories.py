@@ -12,8 +12,9 @@ from terratorch_simpler.callbacks import find_pruned
 from terratorch_simpler.cli import main
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.task.config import TaskConfig
+from tests.configs import write_detection, write_legacy
 from tests.integration.conftest import BRIEF, Terratorch
-from tests.rasters import BANDS, write_detection, write_legacy
+from tests.rasters import BANDS
 
 pytestmark = pytest.mark.slow
 

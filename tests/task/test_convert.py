@@ -91,6 +91,12 @@ TEXTS = {
         ),
         FLOW.format("backbone: prithvi_eo_tiny, backbone_pretrained: true, backbone_bands: [BLUE]"),
     ),
+    "quotes without spaces": (
+        TASK.format('"backbone":"prithvi_eo_tiny","bands":["RED"],"pretrained":false'),
+        FLOW.format(
+            '"backbone":"prithvi_eo_tiny","backbone_bands":["RED"],"backbone_pretrained":false'
+        ),
+    ),
     "overwritten keys in a block": (
         BLOCK.format(
             "      backbone_bands:\n        - BLUE\n        - RED\n\n      # decodes\n"
@@ -274,4 +280,10 @@ def test_the_converted_model_is_the_same(name: str, frames: int, tmp_path: Path)
         new.load_state_dict(old.state_dict(), strict=True)
         assert torch.equal(new(image).output, expected)
         old.load_state_dict(build(converted, seed=3).state_dict(), strict=True)
+        # Nor does a cut that leaves nothing out change anything.
+        uncut = {"backbone": "simpler_prithvi_eo_tiny", "backbone_keep_blocks": 4}
+        converted["model_args"] |= uncut
+        pruned = build(converted, seed=4)
+        pruned.load_state_dict(new.state_dict(), strict=True)
+        assert torch.equal(pruned(image).output, expected)
     assert list(old.state_dict()) == list(new.state_dict())

@@ -15,7 +15,8 @@ from terratorch_simpler.task.build import read_task
 from terratorch_simpler.task.checkpoint import running_backbone
 from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.factories import BY_NAME, check_factory
-from tests.rasters import BANDS, write_detection, write_legacy
+from tests.configs import write_detection, write_legacy
+from tests.rasters import BANDS
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The Object Detection Task has to be considered experimental",
