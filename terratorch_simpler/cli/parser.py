@@ -75,6 +75,11 @@ def _select() -> ArgumentParser:
     add("--output", type=str | None, help="folder for the results (default: NAME_simpler)")
     add("--probe", action="store_true", help="then probe every depth with the labels of --config")
     add(
+        "--convert",
+        action="store_true",
+        help="write the full config for EncoderDecoderFactory as well: TASK_full.yaml",
+    )
+    add(
         "--batch_size",
         type=int,
         default=Chips.batch_size,

@@ -48,6 +48,7 @@ def run(options: Namespace) -> None:
             settings,
             tiles=options.tiles,
             probe=options.probe,
+            convert=options.convert,
             **(chips if options.tiles is not None else {}),
             **shared,
         )
@@ -72,6 +73,8 @@ def check_options(options: Namespace) -> None:
         raise ValueError("name either the config of a task (--config) or a backbone (--backbone)")
     if options.probe and options.config is None:
         raise ValueError("--probe needs labels: name the config of a task (--config)")
+    if options.convert and options.config is None:
+        raise ValueError("--convert needs a config to convert: name it (--config)")
     if options.config is not None:
         given = [name for name in ("backbone_args", "bands") if options[name] is not None]
         if given:

@@ -47,7 +47,8 @@ def profile(
 
     Args:
         backbone: A name of TerraTorch's backbone registry, a full backbone, or the model that
-            ``EncoderDecoderFactory`` builds. A module is left as it was.
+            ``EncoderDecoderFactory`` builds; of one that detects objects, backbone and necks. A
+            module is left as it was.
         batch: A batch as it takes one, where random images would not do: its values do not matter.
         size: Height and width of random images in pixels; None for what the backbone was built for.
         batch_size: Images in the batch; a batch given is repeated or cut to it.

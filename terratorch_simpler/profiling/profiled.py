@@ -18,6 +18,7 @@ from terratorch_simpler.tiles.batches import Tiles, by_frame
 from terratorch_simpler.tiles.checks import check_finite, check_images
 
 TASK_MODEL = "terratorch.models.model.Model"
+DETECTION_MODEL = "terratorch.models.object_detection_model_factory.ObjectDetectionModel"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,15 @@ def profiled_model(
     return ProfiledModel(found.label, found)
 
 
+def backbone_place(model: nn.Module) -> str:
+    """Dotted name of the backbone in the model of a task, with any wrapper around it."""
+    return "torchvision_model.backbone.backbone" if _detects(model) else "encoder"
+
+
+def _detects(model: nn.Module) -> bool:
+    return DETECTION_MODEL in class_paths(model)
+
+
 def profiled_task_model(
     model: nn.Module,
     blocks: str | None,
@@ -117,8 +127,11 @@ def profiled_task_model(
 ) -> ProfiledModel:
     """Take the model of a task: its backbone can be hidden by a temporal wrapper or LoRA.
 
+    Of a model that detects objects only backbone and necks are taken: what follows depends on what
+    is found in the images, and does not train without boxes.
+
     Args:
-        model: What ``EncoderDecoderFactory`` builds.
+        model: What ``EncoderDecoderFactory`` or ``ObjectDetectionModelFactory`` builds.
         blocks: Dotted name of the backbone's list of blocks, where no rule finds it.
         name: The backbone's registry name, if it is known.
         arguments: What the registry built it with.
@@ -126,11 +139,15 @@ def profiled_task_model(
     Raises:
         ValueError: If the backbone cannot be cut.
     """
-    layers = dict(model.encoder.named_modules(prefix="encoder"))  # type: ignore[union-attr]
-    place = next((path for path, layer in layers.items() if is_known(layer)), "encoder")
+    whole, around = backbone_place(model), ""
+    if _detects(model):
+        owner, whole = whole.rsplit(".", 1)
+        model, around = model.get_submodule(owner), " with its necks"
+    layers = dict(model.get_submodule(whole).named_modules(prefix=whole))
+    place = next((path for path, layer in layers.items() if is_known(layer)), whole)
     wrapped = any(type(layer).__name__ == "TemporalWrapper" for layer in layers.values())
     module = layers[place]
     backbone = Backbone(
         module, *find_family(module, blocks, name), name, arguments or {}, by_frame=wrapped
     )
-    return ProfiledModel(backbone.label, backbone, model, place)
+    return ProfiledModel(f"{backbone.label}{around}", backbone, model, place)

@@ -19,7 +19,9 @@ from terratorch_simpler.bands import band_names
 from terratorch_simpler.lightning import quiet_lightning
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.probing.labels import Labels, labels_of_task
+from terratorch_simpler.profiling.profiled import backbone_place
 from terratorch_simpler.task.config import TaskConfig
+from terratorch_simpler.task.convert import convert_arguments, is_converted
 
 _OR_NONE = re.compile(
     r"Does not validate against any of the Union subtypes\s.*?Errors:\s+- (.*?)"
@@ -66,7 +68,9 @@ class Task:
             return None
         if any(getattr(value, "ndim", 1) > 1 for value in values):
             return None
-        means, stds = ([float(number) for number in value] for value in values)  # type: ignore[union-attr]
+        # Some divide the pixels first.
+        scale = float(getattr(aug, "max_pixel_value", None) or 1)
+        means, stds = ([scale * float(number) for number in value] for value in values)  # type: ignore[union-attr]
         return means, stds
 
 
@@ -83,7 +87,7 @@ def read_task(config: TaskConfig, blocks: str | None = None) -> Task:
     """
     built = build_task(config, blocks)
     name, arguments = built.name, built.backbone_arguments
-    module, loading = built.model.encoder, built.loading
+    module, loading = built.model.get_submodule(backbone_place(built.model)), built.loading
     if _is_changed(built):
         with Loading() as loading:
             module = build_full(name, arguments)
@@ -100,7 +104,7 @@ class BuiltTask:
 
     Attributes:
         name: Name of the full backbone in its registry.
-        arguments: The config's ``model_args``.
+        arguments: The config's ``model_args``; those of a deprecated factory converted.
         task: The task.
         datamodule: Its datamodule, if it has one.
         found: What was known of its backbone before.
@@ -137,7 +141,10 @@ def build_task(config: TaskConfig, blocks: str | None = None) -> BuiltTask:
     with Loading() as loading:
         cli = _build(config)
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
-    arguments = dict(cli.config["model"]["init_args"]["model_args"])
+    init_args = cli.config["model"]["init_args"]
+    arguments = dict(init_args["model_args"])
+    if is_converted(init_args):
+        arguments = convert_arguments(arguments)
     return BuiltTask(name, arguments, cli.model, cli.datamodule, found, loading)
 
 

@@ -205,12 +205,11 @@ def _planned(plan: str | None) -> int | list[int] | None:
 
 def _count_blocks(module: LightningModule) -> int | None:
     """Blocks of a task's full backbone, if a family knows where they are."""
-    from torch import nn
-
     from terratorch_simpler.backbones.backbone import load_backbone
+    from terratorch_simpler.profiling.profiled import backbone_place
 
-    encoder = getattr(getattr(module, "model", None), "encoder", None)
+    model: Any = getattr(module, "model", None)
     try:
-        return load_backbone(encoder).depth if isinstance(encoder, nn.Module) else None
-    except ValueError:
+        return load_backbone(model.get_submodule(backbone_place(model))).depth
+    except (AttributeError, ValueError):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from yaml.constructor import SafeConstructor
 
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.results.plan import SOURCE
+from terratorch_simpler.task.convert import conversion, convert_arguments, is_converted
+from terratorch_simpler.task.edits import Edit, apply_edits, get
+from terratorch_simpler.task.factories import ENCODER_DECODER, check_factory
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,15 @@ class TaskConfig:
         path: Where it lies.
         text: Its YAML.
         node: The same as YAML's nodes, which know where in the text they stand.
-        values: The same as plain values.
+        values: The same as plain values; those of a deprecated factory converted.
+        edits: What converts its text, if anything does.
     """
 
     path: Path
     text: str
     node: yaml.Node
     values: dict[str, Any]
+    edits: tuple[Edit, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> TaskConfig:
@@ -47,7 +52,8 @@ class TaskConfig:
             raise ValueError(f"{path} is not YAML: {one_line(error)}") from error
         config = cls.parse(text, path)
         _check(config.values, path)
-        return config
+        _check_written(config)
+        return config._converted()
 
     @classmethod
     def parse(cls, text: str, path: Path) -> TaskConfig:
@@ -65,6 +71,22 @@ class TaskConfig:
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not YAML: {one_line(error)}") from error
         return cls(path, text, node, values)
+
+    def _converted(self) -> TaskConfig:
+        """The same for EncoderDecoderFactory, if another factory stands in its place."""
+        init_args = self.values["model"]["init_args"]
+        if not is_converted(init_args):
+            return self
+        edits = conversion(self.text, self.node, self.values, self.path)
+        init_args = init_args | {"model_factory": ENCODER_DECODER}
+        init_args["model_args"] = convert_arguments(init_args["model_args"])
+        values = self.values | {"model": self.values["model"] | {"init_args": init_args}}
+        return replace(self, values=values, edits=tuple(edits))
+
+    @property
+    def full(self) -> str | None:
+        """The text of the converted config; None if nothing had to be."""
+        return apply_edits(self.text, self.edits) if self.edits else None
 
     @property
     def model_args(self) -> dict[str, Any]:
@@ -99,12 +121,7 @@ def _check(config: dict[str, Any], path: Path) -> None:
         node = node.get(key) if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise ValueError(_no_config(path))
-    factory = config["model"]["init_args"].get("model_factory")
-    if factory != "EncoderDecoderFactory":
-        raise ValueError(
-            f"{path} uses model_factory {factory!r}: only EncoderDecoderFactory builds a backbone "
-            "by its registry name"
-        )
+    check_factory(config["model"]["init_args"].get("model_factory"), path)
     backbone = node.get("backbone")
     if backbone is None:
         raise ValueError(f"{path} has no backbone in model.init_args.model_args")
@@ -113,11 +130,30 @@ def _check(config: dict[str, Any], path: Path) -> None:
             f"backbone in {path} is a module ({backbone}): give a name of the backbone registry, "
             "since a module cannot be stored in checkpoints"
         )
+    if node.get("backbone_kwargs"):
+        raise ValueError(
+            f"{path} gives backbone_kwargs, beside which TerraTorch takes no backbone_keep_blocks: "
+            "write each entry as backbone_NAME in model.init_args.model_args"
+        )
     if backbone.startswith(f"{SOURCE}_"):
         raise ValueError(
             f"{path} uses {backbone} already: give the config of the full backbone, "
             f"{backbone.removeprefix(f'{SOURCE}_')}"
         )
+
+
+def _check_written(config: TaskConfig) -> None:
+    """Refuse a config where what gets new lines is merged in as a whole."""
+    for keys in (("model", "init_args", "model_args"), ("trainer", "callbacks")):
+        node: yaml.Node | None = config.node
+        value: Any = config.values
+        for key in keys:
+            node, value = get(node, key), value.get(key) if isinstance(value, dict) else None
+            if node is None and value is not None:
+                raise ValueError(
+                    f"{key} in {config.path} comes from a merge key (<<), where nothing can be "
+                    f"added to it: write {'.'.join(keys)} out"
+                )
 
 
 def _no_config(path: Path) -> str:

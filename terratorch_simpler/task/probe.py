@@ -25,7 +25,7 @@ def check_task(task: Task) -> Labels:
     path = task.config.path
     if task.labels is None:
         raise ValueError(
-            f"{path} is a {task.task}, whose labels a probe cannot read: it reads those of "
+            f"{path} has the task {task.task}, whose labels a probe cannot read: it reads those of "
             f"{', '.join(KINDS)}"
         )
     if task.datamodule is None:

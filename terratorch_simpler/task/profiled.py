@@ -9,7 +9,11 @@ from lightning.pytorch import LightningDataModule
 from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.backbones.build import name_family
 from terratorch_simpler.backbones.families import is_known
-from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_task_model
+from terratorch_simpler.profiling.profiled import (
+    ProfiledModel,
+    backbone_place,
+    profiled_task_model,
+)
 from terratorch_simpler.task.build import build_task
 from terratorch_simpler.task.config import TaskConfig
 
@@ -27,7 +31,8 @@ def profiled_config_model(
     name, arguments = built.name, built.backbone_arguments
     model = built.model
     family = name_family(name)
-    if family and not family.builds_all(arguments) and is_known(model.encoder):
-        model.encoder = load_backbone(name, blocks=blocks, **arguments).module
+    place = backbone_place(model)
+    if family and not family.builds_all(arguments) and is_known(model.get_submodule(place)):
+        model.set_submodule(place, load_backbone(name, blocks=blocks, **arguments).module)
     profiled = profiled_task_model(model, blocks, name, arguments)
-    return replace(profiled, label=f"{config.path.stem} ({name})"), built.datamodule
+    return replace(profiled, label=f"{config.path.stem} ({profiled.label})"), built.datamodule

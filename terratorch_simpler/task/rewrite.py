@@ -7,9 +7,7 @@ import yaml
 from terratorch_simpler.results.config_lines import CALLBACK, depth_lines
 from terratorch_simpler.results.plan import SOURCE
 from terratorch_simpler.task.config import TaskConfig
-
-Edit = tuple[int, int, str]
-"""Start and end of a piece of the text, and what it becomes."""
+from terratorch_simpler.task.edits import Edit, apply_edits, get, put, replace
 
 
 def simpler_config(
@@ -28,49 +26,33 @@ def simpler_config(
         callback.
     """
     text, root = config.text, config.node
-    backbone = _get(_get(_get(_get(root, "model"), "init_args"), "model_args"), "backbone")
-    assert backbone is not None
-    arguments = _get(_get(_get(root, "model"), "init_args"), "model_args")
-    edits = [(backbone.start_mark.index, backbone.end_mark.index, f"{SOURCE}_{backbone.value}")]
-    edits.append(_after(text, arguments, backbone, depth_lines(keep_blocks, plan, blocks)))
+    arguments = get(get(get(root, "model"), "init_args"), "model_args")
+    assert isinstance(arguments, yaml.MappingNode)
+    name, lines = f"{SOURCE}_{config.backbone}", depth_lines(keep_blocks, plan, blocks)
+    edits = list(config.edits)
+    if get(arguments, "backbone") is None:
+        # Merged in (<<): what stands in the mapping itself goes before.
+        edits.append(put(text, arguments, [f"backbone: {name}", *lines]))
+    else:
+        edits.append(replace(text, arguments, "backbone", name))
+        edits.append(put(text, arguments, lines, after="backbone"))
     if not _has_callback(root):
         edits.append(_callback_edit(text, root))
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
-
-
-def _get(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    return next((value for name, value in node.value if name.value == key), None)
-
-
-def _after(text: str, mapping: yaml.Node | None, value: yaml.Node, lines: list[str]) -> Edit:
-    """An edit that adds entries to a mapping after one of its scalar values."""
-    assert isinstance(mapping, yaml.MappingNode)
-    if mapping.flow_style:
-        end = value.end_mark.index
-        return end, end, "".join(f", {line}" for line in lines)
-    key = next(name for name, found in mapping.value if found is value)
-    indent = " " * key.start_mark.column
-    end = text.find("\n", value.end_mark.index)
-    end = len(text) if end < 0 else end
-    return end, end, "".join(f"\n{indent}{line}" for line in lines)
+    return apply_edits(text, edits)
 
 
 def _has_callback(root: yaml.Node) -> bool:
-    callbacks = _get(_get(root, "trainer"), "callbacks")
+    callbacks = get(get(root, "trainer"), "callbacks")
     entries = callbacks.value if isinstance(callbacks, yaml.SequenceNode) else []
-    paths = [_get(entry, "class_path") for entry in entries]
+    paths = [get(entry, "class_path") for entry in entries]
     return any(path is not None and path.value == CALLBACK for path in paths)
 
 
 def _callback_edit(text: str, root: yaml.Node) -> Edit:
     """An edit that adds the callback to the trainer's, whatever is there already."""
-    trainer = _get(root, "trainer")
+    trainer = get(root, "trainer")
     entry = f"class_path: {CALLBACK}"
-    callbacks = _get(trainer, "callbacks")
+    callbacks = get(trainer, "callbacks")
     if isinstance(callbacks, yaml.SequenceNode) and callbacks.value:
         first = callbacks.value[0].start_mark
         if callbacks.flow_style:

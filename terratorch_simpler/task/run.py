@@ -53,6 +53,7 @@ class SelectionRun:
         reporter: Is told how it goes.
         config: The config to rewrite, if there is one.
         probe: Probe every depth as well.
+        convert: Write the config of the full task as well, as it was converted.
     """
 
     name: str
@@ -63,6 +64,7 @@ class SelectionRun:
     reporter: Reporter
     config: TaskConfig | None = None
     probe: bool = False
+    convert: bool = False
 
     @property
     def folder(self) -> Path:
@@ -81,6 +83,7 @@ class SelectionRun:
         """
         outputs = [self.folder / name for name in RESULTS]
         outputs += [self.rewritten] if self.rewritten is not None else []
+        outputs += self._full
         option = self.reporter.option("overwrite", True)
         check_free(outputs, self.overwrite, option)
         with results_folder(self.folder):
@@ -166,6 +169,12 @@ class SelectionRun:
         return plan, {self._plan: plan.to_json()} | files | self._config_of(plan)
 
     @property
+    def _full(self) -> dict[Path, str | bytes]:
+        """The config of the full task, if it was converted and is asked for."""
+        full = self.config.full if self.config is not None and self.convert else None
+        return {self.folder / f"{self.name}_full.yaml": full} if full is not None else {}
+
+    @property
     def _plan(self) -> Path:
         return self.folder / "plan.json"
 
@@ -176,4 +185,4 @@ class SelectionRun:
         if self.config is None or self.rewritten is None:
             return {}
         text = simpler_config(self.config, plan.spec, self._plan.as_posix(), self.blocks)
-        return {self.rewritten: text}
+        return {self.rewritten: text} | self._full

@@ -29,6 +29,7 @@ def select_task(
     tiles: Files | None = None,
     blocks: str | None = None,
     probe: bool = False,
+    convert: bool = False,
     overwrite: bool = False,
     reporter: Reporter | None = None,
     **options: Any,
@@ -47,6 +48,8 @@ def select_task(
         blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
             meant.
         probe: Then probe every depth with the labels of the config.
+        convert: Write NAME_full.yaml as well: a config of PrithviModelFactory with the full
+            backbone, as one of EncoderDecoderFactory.
         overwrite: Replace results that are there.
         reporter: Is told how it goes, a :class:`~terratorch_simpler.messages.Reporter`; by default
             nobody is.
@@ -75,14 +78,20 @@ def select_task(
     chips, unknown = split_options(Chips, others)
     _check_options(settings, chips, unknown, tiles, probe, reporter)
     read = TaskConfig.read(config)
+    if convert and read.full is None:
+        raise ValueError(
+            f"{read.path} is not one of PrithviModelFactory, and needs no conversion: leave out "
+            f"{reporter.option('convert')}"
+        )
     if tiles is not None:
         _check_tiles(read, tiles, Chips(**chips), settings)
 
     def build() -> Built:
         return _build_task(read, tiles, Chips(**chips), settings, blocks, probe, reporter)
 
-    run = SelectionRun(read.path.stem, output, settings, blocks, overwrite, reporter, read, probe)
-    return run(build)
+    return SelectionRun(
+        read.path.stem, output, settings, blocks, overwrite, reporter, read, probe, convert
+    )(build)
 
 
 def select_backbone(
@@ -145,7 +154,7 @@ def _check_options(
     """Refuse options that do not exist or do not go together, before anything is loaded."""
     if unknown:
         known = {field.name for kind in (Settings, Chips) for field in fields(kind)}
-        known |= {"blocks", "overwrite", "probe", "tiles"}
+        known |= {"blocks", "convert", "overwrite", "probe", "tiles"}
         raise ValueError(
             f"select_task takes no {', '.join(sorted(unknown))}: its options are "
             f"{', '.join(sorted(known))}"

@@ -70,7 +70,7 @@ def unpack(batch: Batch, keys: tuple[str, ...]) -> Tiles:
         keys: Further inputs that the backbone takes, used where the batch has them.
 
     Raises:
-        ValueError: If there is no image in it.
+        ValueError: If there is no image in it, or its images are of several sizes.
     """
     if isinstance(batch, Mapping):
         inputs = {key: batch[key] for key in keys if key in batch}
@@ -80,7 +80,7 @@ def unpack(batch: Batch, keys: tuple[str, ...]) -> Tiles:
             if "image" in batch
             else {key: value for key, value in batch.items() if key not in besides}
         )
-        return Tiles(image, inputs, _names(batch.get("filename")))
+        return Tiles(_stacked(image), inputs, _names(batch.get("filename")))
     if isinstance(batch, list | tuple) and batch:
         return unpack(batch[0], keys)
     if isinstance(batch, Tensor):
@@ -89,6 +89,29 @@ def unpack(batch: Batch, keys: tuple[str, ...]) -> Tiles:
         f"a batch of tiles must be a tensor, a dict with 'image' or a dict of modalities, got "
         f"{type(batch).__name__}"
     )
+
+
+def several_sizes(images: object) -> str | None:
+    """What is wrong with the images of a batch, listed one by one, if they are not of one size."""
+    images = images if isinstance(images, list | tuple) else []
+    shapes = sorted({tuple(image.shape) for image in images if isinstance(image, Tensor)})
+    if len(shapes) < 2:
+        return None
+    sizes = ", ".join(" x ".join(map(str, shape)) for shape in shapes[:3])
+    return (
+        f"the images of a batch are of several sizes ({sizes}{', ...' * (len(shapes) > 3)}): make "
+        "them one in the datamodule, as with its transforms, or give the tiles with --tiles instead"
+    )
+
+
+def _stacked(image: object) -> object:
+    """The images of a batch as one tensor, where it lists them, as for detection."""
+    if not isinstance(image, list | tuple) or not all(isinstance(one, Tensor) for one in image):
+        return image
+    wrong = several_sizes(image)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return torch.stack(list(image)) if image else image
 
 
 def _names(names: object) -> list[str] | None:

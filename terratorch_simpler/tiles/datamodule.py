@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from terratorch_simpler.messages import one_line
-from terratorch_simpler.tiles.batches import Batch
+from terratorch_simpler.tiles.batches import Batch, several_sizes
 
 Split = Literal["training", "validation"]
 """Which images of a datamodule."""
@@ -44,7 +44,9 @@ class _Batches(Dataset[Batch]):
             what = f"a batch of {self.split} images"
             return self.collate(images)
         except Exception as error:
-            return ValueError(f"{what} cannot be read: {one_line(error)}")
+            read = [one.get("image") if isinstance(one, Mapping) else one for one in images]
+            why = several_sizes(read) if len(images) == len(chosen) else None
+            return ValueError(f"{what} cannot be read: {why or one_line(error)}")
 
 
 def _as_it_is(batch: Batch) -> Batch:
@@ -142,7 +144,10 @@ class TaskImages(LightningDataModule):
         """Normalise as the inner datamodule does for validation.
 
         Raises:
-            ValueError: If its transforms do not fit the images.
+            ValueError: If its transforms do not fit the images, or these are of several sizes.
         """
+        wrong = several_sizes(batch.get("image")) if isinstance(batch, Mapping) else None
+        if wrong is not None:
+            raise ValueError(wrong)
         with _blame(self.inner, "cannot normalise its images (means and stds, one a band?)"):
             return self.inner.on_after_batch_transfer(batch, dataloader_idx)

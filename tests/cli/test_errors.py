@@ -418,9 +418,31 @@ CONFIGS = [
         ("task.yaml", "is a module", "torch.nn.Identity", "name of the backbone registry"),
     ),
     Case(
-        "PrithviModelFactory",
+        "arguments of the backbone as a dict",
+        config((BACKBONE, f"{BACKBONE}      backbone_kwargs: {{img_size: 64}}\n")),
+        ("task.yaml gives backbone_kwargs", "backbone_NAME in model.init_args.model_args"),
+    ),
+    Case(
+        "another factory",
+        config(("EncoderDecoderFactory", "TimmModelFactory")),
+        ("task.yaml", "'TimmModelFactory'", "timm's own classifier", "EncoderDecoderFactory"),
+    ),
+    Case(
+        "necks for PrithviModelFactory",
         config(("EncoderDecoderFactory", "PrithviModelFactory")),
-        ("task.yaml", "'PrithviModelFactory'", "EncoderDecoderFactory"),
+        ("task.yaml", "'PrithviModelFactory'", "takes no necks", "EncoderDecoderFactory"),
+    ),
+    Case(
+        "nothing to convert",
+        config(),
+        ("task.yaml is not one of PrithviModelFactory", "leave out --convert"),
+        arguments=("select", "--config", "task.yaml", "--convert"),
+    ),
+    Case(
+        "conversion without a config",
+        with_tiles(),
+        ("--convert needs a config", "--config"),
+        arguments=("select", "--backbone", "prithvi_eo_tiny", "--tiles", "tiles", "--convert"),
     ),
     Case(
         "backbone pruned already",

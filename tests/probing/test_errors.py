@@ -30,6 +30,10 @@ __all__ = ["folder"]
 
 TASK = "--config task.yaml --accelerator cpu"
 TWO = config(classes=2)
+DETECTION_NECKS = (
+    "        - {name: ReshapeTokensToImage}\n        - {name: LearnedInterpolateToPyramidal}\n"
+    "        - {name: FeaturePyramidNetworkNeck, out_channel: 32}"
+)
 
 
 probing = partial(mistake_in, "probe")
@@ -71,7 +75,7 @@ CASES = [
     probing(
         "task whose labels are no masks or classes",
         TASK,
-        "task.yaml is a ScalarRegressionTask, whose labels a probe cannot read",
+        "task.yaml has the task ScalarRegressionTask, whose labels a probe cannot read",
         "SemanticSegmentationTask, PixelwiseRegressionTask",
         prepare=config(
             ("tasks.SemanticSegmentationTask", "tasks.ScalarRegressionTask"),
@@ -84,10 +88,13 @@ CASES = [
     probing(
         "task of object detection",
         TASK,
-        "model_factory 'ObjectDetectionModelFactory': only EncoderDecoderFactory",
+        "task.yaml has the task ObjectDetectionTask, whose labels a probe cannot read",
         prepare=config(
             ("tasks.SemanticSegmentationTask", "tasks.ObjectDetectionTask"),
             ("factory: EncoderDecoderFactory", "factory: ObjectDetectionModelFactory"),
+            ("decoder: FCNDecoder", "framework: fcos"),
+            ("        - name: ReshapeTokensToImage", DETECTION_NECKS),
+            ("    loss: ce\n    ignore_index: -1\n", ""),
         ),
     ),
     probing(

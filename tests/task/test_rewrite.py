@@ -97,6 +97,23 @@ MODELS = {
         "model:\n  init_args:\n    model_args:\n      <<: *base\n"
         "      backbone: prithvi_eo_v2_300\n"
     ),
+    "backbone merged in": (
+        "base: &base {backbone: prithvi_eo_v2_300, decoder: UperNetDecoder}\n"
+        "model:\n  init_args:\n    model_args:\n      # all of it\n      <<: *base\n"
+        "      decoder: FCNDecoder\n"
+    ),
+    "backbone merged into flow": (
+        "base: &base {backbone: prithvi_eo_v2_300}\n"
+        "model: {init_args: {model_args: {<<: *base, decoder: FCNDecoder}}}\n"
+    ),
+    "backbone by an alias": (
+        "name: &name prithvi_eo_v2_300\nmodel:\n  init_args:\n    model_args:\n"
+        "      backbone: *name  # 24 blocks\n      decoder: FCNDecoder\n"
+    ),
+    "backbone with an anchor": (
+        "model:\n  init_args:\n    model_args:\n      decoder: FCNDecoder\n"
+        "      backbone: &name prithvi_eo_v2_300\n"
+    ),
     "windows newlines": MODEL.replace("\n", "\r\n"),
     "comment at the end": f"{MODEL}# that is all",
 }
@@ -174,6 +191,30 @@ def test_any_path_of_the_plan_is_read_back(style: str, plan: str) -> None:
 def test_config_that_is_one_flow_mapping_is_rewritten(trainer: str) -> None:
     text = f'{{{trainer}"model": {{"init_args": {{"model_args": {{"backbone": "prithvi"}}}}}}}}\n'
     assert yaml.safe_load(rewrite(text, 5, "p.json")) == expected(text, 5, "p.json")
+
+
+@pytest.mark.parametrize(
+    ("merged", "where"),
+    [
+        (
+            "m: &m {init_args: {model_factory: EncoderDecoderFactory, model_args: {backbone: x}}}\n"
+            "model: {<<: *m, class_path: SemanticSegmentationTask}\n",
+            "init_args in .* comes from a merge key .* write model.init_args.model_args out",
+        ),
+        (
+            f"t: &t {{callbacks: [{{class_path: Timer}}]}}\n{MODEL}trainer: {{<<: *t}}\n",
+            "callbacks in .* comes from a merge key .* write trainer.callbacks out",
+        ),
+        (
+            f"t: &t {{trainer: {{max_epochs: 3}}}}\n<<: *t\n{MODEL}",
+            "trainer in .* comes from a merge key .* write trainer.callbacks out",
+        ),
+    ],
+)
+def test_what_is_merged_in_as_a_whole_is_refused(merged: str, where: str, tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(merged)
+    with pytest.raises(ValueError, match=where):
+        TaskConfig.read(tmp_path / "task.yaml")
 
 
 def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:

@@ -204,13 +204,19 @@ class Images(Dataset[Tensor]):
         return torch.zeros(1, 2, 2) if index != 5 or self.other is None else self.other
 
 
+SIZES = (
+    r"a batch of training images cannot be read: the images of a batch are of several sizes "
+    r"\(1 x 2 x 2, 1 x 3 x 3\): make them one in the datamodule, .* with --tiles instead"
+)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     ("images", "message"),
     [
         (Images(None), "training image 5 cannot be read: the disk is on fire"),
         (Images(None, [f"{i}.tif" for i in range(8)]), "5.tif cannot be read: the disk is on fire"),
-        (Images(torch.zeros(1, 3, 3)), "a batch of training images cannot be read: .*equal size"),
+        (Images(torch.zeros(1, 3, 3)), SIZES),
     ],
     ids=["unreadable", "unreadable file", "another size"],
 )
@@ -222,6 +228,55 @@ def test_a_training_image_that_cannot_be_read(
     with pytest.raises(ValueError, match=f"^{message}") as caught:
         validate(**source.loop)
     assert "\n" not in str(caught.value)
+
+
+class Boxed(Dataset[dict[str, Any]]):
+    """Images to find objects in; every second one has another height."""
+
+    def __init__(self, heights: tuple[int, int]) -> None:
+        self.heights = heights
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = torch.full((3, self.heights[index % 2], 4), float(index))
+        boxes = {"boxes": torch.ones(index, 4), "labels": torch.ones(index)}
+        return {"image": image, "masks": [], **boxes}
+
+
+def make_detection(heights: tuple[int, int], normalise: bool) -> LightningDataModule:
+    """A datamodule whose batches list images, boxes and labels, as that of VHR-10 does."""
+    from terratorch.datamodules.m_VHR10 import Normalize, collate_fn_detection
+    from torchgeo.datamodules import NonGeoDataModule
+
+    dataset: Any = Boxed
+    datamodule: Any = NonGeoDataModule(dataset, batch_size=4, heights=heights)
+    datamodule.collate_fn = collate_fn_detection
+    means = (0.5, 0.5, 0.5)
+    datamodule.aug = (
+        Normalize(means, means, max_pixel_value=2) if normalise else lambda batch: batch
+    )
+    datamodule.setup = lambda stage: setattr(datamodule, "train_dataset", Boxed(heights))
+    module: LightningDataModule = datamodule
+    return module
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_images_that_a_batch_lists(normalise: bool) -> None:
+    source = open_source(make_detection((4, 4), normalise), samples=8, seed=0)
+    tiles = [unpack(batch, ()).image for batch in validate(**source.loop)]
+    assert [tuple(image.shape) for image in tiles] == [(4, 3, 4, 4)] * 2
+    values = torch.cat(tiles).mean(dim=(1, 2, 3)).sort().values
+    expected = torch.arange(8.0)
+    assert torch.equal(values, (expected / 2 - 0.5) / 0.5 if normalise else expected)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_listed_images_of_several_sizes(normalise: bool) -> None:
+    source = open_source(make_detection((4, 6), normalise), samples=8, seed=0)
+    with pytest.raises(ValueError, match=r"several sizes \(3 x 4 x 4, 3 x 6 x 4\).*--tiles"):
+        validate(**source.loop)
 
 
 def test_images_that_cannot_be_normalised(make_datamodule: MakeDataModule) -> None:
@@ -328,6 +383,12 @@ def test_the_image_of_a_batch(batch: Any) -> None:
     tiles = unpack(batch, ())
     assert tiles.image is IMAGES
     assert (tiles.inputs, tiles.names) == ({}, None)
+
+
+def test_listed_images_of_a_batch() -> None:
+    assert torch.equal(unpack({"image": list(IMAGES)}, ()).image, IMAGES)
+    with pytest.raises(ValueError, match="images of a batch are of several sizes"):
+        unpack({"image": [IMAGES[0], IMAGES[0, :, :1]]}, ())
 
 
 def test_a_batch_of_modalities() -> None:
