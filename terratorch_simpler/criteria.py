@@ -1,9 +1,10 @@
-"""Depth criteria: from a layer-similarity matrix to a score for every depth.
+"""Depth criteria: from what one pass measured of the layers to a score for every depth.
 
-Every criterion takes the matrix S of shape [L + 1, L + 1], where layer 0 is the input of the
-first block and layer l the output of block l (1-based), and scores every depth of a range. The
-depth with the largest score is kept; ties go to the smallest depth. Keeping depth k means keeping
-blocks 1..k. Stacks of matrices [..., L + 1, L + 1] are scored at once, for resampling.
+Layer 0 is the input of the first block and layer l the output of block l (1-based). A criterion
+reads the similarity matrix S of shape [L + 1, L + 1], or one statistic of every layer [L + 1], and
+scores every depth of a range. The depth with the largest score is kept; ties go to the smallest
+depth. Keeping depth k means keeping blocks 1..k. Stacks of matrices [..., L + 1, L + 1], or of
+statistics [..., L + 1], are scored at once, for resampling.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+from terratorch_simpler.baselines import BASELINES, Matrix
+
 Scores = dict[int, float]
 SETTLED = 0.95
 """Share of resamples from which on a depth counts as settled."""
@@ -113,35 +115,97 @@ def knee(similarity: Matrix) -> Matrix:
     return np.asarray(height[..., depths] - depths / (curve.shape[-1] - 1))
 
 
+REGIONS = 0.8
+"""Share of the largest spatial contrast from which on tokens are taken to stand for regions."""
+
+
+def spatial_contrast(curve: Matrix) -> Matrix:
+    """The first depth with 80 % of the largest spatial contrast.
+
+    A block is worth keeping while it still turns pixels into regions, so that tokens side by side
+    become more alike than tokens half a tile apart
+    (:func:`~terratorch_simpler.layers.statistics.spatial_contrast`).
+
+    Args:
+        curve: Spatial contrast of every layer, [..., L + 1].
+
+    Returns:
+        For k = 1..L, [..., L]: the contrast over its maximum, at most 0.8, so that the first depth
+        with as much is the smallest of equal ones; where no contrast is above 0, the contrast.
+    """
+    depths = curve[..., 1:]
+    largest = depths.max(axis=-1, keepdims=True)
+    share = np.divide(depths, largest, out=np.zeros_like(depths), where=largest > 0)
+    return np.where(largest > 0, np.minimum(share, REGIONS), depths)
+
+
+def spatial_rise(curve: Matrix) -> Matrix:
+    """The rise of spatial contrast by each block, for k = 1..L; without a constant."""
+    return np.diff(curve, axis=-1)
+
+
+def participation(curve: Matrix) -> Matrix:
+    """The participation ratio after each block, for k = 1..L: the most directions are kept.
+
+    LOES (arXiv 2605.23033) chooses layers by a monotone function of it.
+    """
+    return curve[..., 1:]
+
+
+def rankme(curve: Matrix) -> Matrix:
+    """RankMe (Garrido et al., ICML 2023) after each block, for k = 1..L: the largest is kept."""
+    return curve[..., 1:]
+
+
+def neighbours(curve: Matrix) -> Matrix:
+    """Mean neighbour overlap of the removed blocks minus that of the kept, for k = 1..L-1.
+
+    A removed block is to leave a sample's neighbours (Valeriani et al. 2023) as they are.
+    """
+    blocks = curve[..., 1:]
+    return np.stack(
+        [
+            blocks[..., k:].mean(axis=-1) - blocks[..., :k].mean(axis=-1)
+            for k in range(1, blocks.shape[-1])
+        ],
+        axis=-1,
+    )
+
+
 def _cuts(similarity: Matrix) -> range:
     """Depths 1..L-1: something is kept and something removed."""
     return range(1, similarity.shape[-1] - 1)
 
 
+SIMILARITY = "similarity"
+
+
 @dataclass(frozen=True)
 class Criterion:
-    """A way to choose a depth from the similarity matrix.
+    """A way to choose a depth from what one pass measured.
 
     Attributes:
-        score: Function from matrices [..., L + 1, L + 1] to scores [..., depths].
-        margin: The depths that it scores are ``margin .. L - margin``.
+        score: Function from stacks of what it reads to scores [..., depths].
+        margin: The first depth that it scores, and how many blocks must be left for the last.
         positive_premise: True where a largest score at or below 0 contradicts what the criterion
             assumes; False where the criterion has no premise that the score could show.
+        reads: ``similarity``, or the name of a statistic of every layer.
     """
 
     score: Callable[[Matrix], Matrix]
     margin: int = 1
     positive_premise: bool = False
+    reads: str = SIMILARITY
 
-    def __call__(self, similarity: Matrix) -> Scores:
+    def __call__(self, measured: Matrix) -> Scores:
         """Scores of every depth; see the function behind :attr:`score`."""
-        self.check_depth(len(similarity) - 1)
-        return dict(enumerate(self.score(similarity).tolist(), start=self.margin))
+        self.check_depth(len(measured) - 1)
+        return dict(enumerate(self.score(measured).tolist(), start=self.margin))
 
-    def depths(self, similarity: Matrix) -> NDArray[np.intp]:
-        """The depth that each matrix of a stack [..., L + 1, L + 1] chooses: [...]."""
-        self.check_depth(similarity.shape[-1] - 1)
-        return np.asarray(self.score(similarity).argmax(axis=-1) + self.margin)
+    def depths(self, measured: Matrix) -> NDArray[np.intp]:
+        """The depth that each of a stack chooses: [...]."""
+        self.check_depth(measured.shape[-1] - 1)
+        return np.asarray(self.score(measured).argmax(axis=-1) + self.margin)
 
     @property
     def min_depth(self) -> int:
@@ -171,58 +235,20 @@ CRITERIA: dict[str, Criterion] = {
     "redundancy": Criterion(redundancy),
     "contrast": Criterion(contrast),
     "knee": Criterion(knee),
+    "spatial_contrast": Criterion(spatial_contrast, reads="spatial_contrast"),
+    "spatial_rise": Criterion(spatial_rise, reads="spatial_contrast"),
+    "participation": Criterion(participation, reads="participation"),
+    "rankme": Criterion(rankme, reads="rankme"),
+    "neighbours": Criterion(neighbours, reads="neighbours"),
 }
 """Criteria that choose the depth themselves, by name."""
+OF_SIMILARITY = {name: rule for name, rule in CRITERIA.items() if rule.reads == SIMILARITY}
+"""Those that read the similarity matrix."""
 
 
 def best_depth(scores: Scores) -> int:
     """Depth with the largest score; the smallest such depth when several tie."""
     return max(sorted(scores), key=scores.__getitem__)
-
-
-def block_influence(cosine: Matrix, depth: int) -> list[int]:
-    """Blocks with the largest influence ``1 - cos(input, output)`` (ShortGPT, Men et al. 2024).
-
-    Args:
-        cosine: [L + 1, L + 1] mean cosine between layers.
-        depth: How many blocks to keep.
-
-    Returns:
-        Sorted 0-based indices of the kept blocks.
-    """
-    influence = 1 - np.diagonal(cosine, offset=1)
-    return sorted(int(block) for block in np.argsort(-influence, kind="stable")[:depth])
-
-
-def angular_distance(angle: Matrix, depth: int) -> list[int]:
-    """All blocks but the run whose input and output are closest in angle (Gromov et al. 2024).
-
-    Args:
-        angle: [L + 1, L + 1] mean angle between layers, over pi.
-        depth: How many blocks to keep.
-
-    Returns:
-        Sorted 0-based indices of the kept blocks; the cut may lie inside.
-    """
-    total = len(angle) - 1
-    removed = total - depth
-    start = int(np.argmin(np.diagonal(angle, offset=removed))) if removed else total
-    return [block for block in range(total) if not start <= block < start + removed]
-
-
-def uniform(total: int, depth: int) -> list[int]:
-    """Evenly spaced blocks, the last one included: 0-based indices."""
-    return [-(-(i + 1) * total // depth) - 1 for i in range(depth)]
-
-
-def first(total: int, depth: int) -> list[int]:
-    """The first ``depth`` blocks: 0-based indices."""
-    del total
-    return list(range(depth))
-
-
-BASELINES = ("block_influence", "angular_distance", "uniform", "first")
-"""Ways to choose which blocks to keep at a depth that the user names."""
 
 
 def unknown_criterion(name: str) -> str:
@@ -245,25 +271,3 @@ def check_criterion(criterion: str, depth: int | None) -> None:
         raise ValueError(f"criterion '{criterion}' needs a depth: say how many blocks to keep")
     if criterion not in CRITERIA and criterion not in BASELINES:
         raise ValueError(unknown_criterion(criterion))
-
-
-def baseline_blocks(name: str, cosine: Matrix, angle: Matrix, depth: int) -> list[int]:
-    """Blocks that a baseline of :data:`BASELINES` keeps at a named depth.
-
-    Args:
-        name: Name of the baseline.
-        cosine: [L + 1, L + 1] mean cosine between layers.
-        angle: [L + 1, L + 1] mean angle between layers, over pi.
-        depth: How many blocks to keep.
-
-    Returns:
-        Sorted 0-based indices.
-    """
-    total = len(cosine) - 1
-    choices: dict[str, Callable[[], list[int]]] = {
-        "block_influence": lambda: block_influence(cosine, depth),
-        "angular_distance": lambda: angular_distance(angle, depth),
-        "uniform": lambda: uniform(total, depth),
-        "first": lambda: first(total, depth),
-    }
-    return choices[name]()

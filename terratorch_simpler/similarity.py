@@ -23,14 +23,8 @@ MIN_SAMPLES = 4
 ROWS_AT_A_TIME = 64
 
 
-def u_centered_grams(layers: Sequence[Tensor]) -> Tensor:
-    """U-centred Gram matrices of several representations of the same samples.
-
-    With ``K = X X^T``, zeroed diagonal, row sums ``r`` and total ``s``, the entry ``(i, j)`` of
-    the U-centred matrix is ``K_ij - (r_i + r_j) / (n - 2) + s / ((n - 1)(n - 2))`` off the
-    diagonal and 0 on it. The inner product of two such matrices over ``n (n - 3)`` equals
-    ``[tr(KM) + 1'K1 1'M1 / ((n-1)(n-2)) - 2/(n-2) 1'KM1] / (n (n-3))``, the estimator of Song et
-    al. (2012), without the cancellation between its three large terms.
+def centered_grams(layers: Sequence[Tensor]) -> Tensor:
+    """Gram matrices of several representations of the same samples, whose mean is taken off.
 
     Args:
         layers: L tensors of shape [n, d_l], d_l may differ; n is at least 4.
@@ -60,6 +54,25 @@ def u_centered_grams(layers: Sequence[Tensor]) -> Tensor:
             # U-centring ignores a shift of the features, float32 does not.
             features = layer.to(dtype) - layer.to(dtype).mean(dim=0)
             torch.mm(features, features.T, out=gram)
+    return grams
+
+
+def u_centered(grams: Tensor) -> Tensor:
+    """U-centre Gram matrices in place.
+
+    With ``K = X X^T``, zeroed diagonal, row sums ``r`` and total ``s``, the entry ``(i, j)`` of
+    the U-centred matrix is ``K_ij - (r_i + r_j) / (n - 2) + s / ((n - 1)(n - 2))`` off the
+    diagonal and 0 on it. The inner product of two such matrices over ``n (n - 3)`` equals
+    ``[tr(KM) + 1'K1 1'M1 / ((n-1)(n-2)) - 2/(n-2) 1'KM1] / (n (n-3))``, the estimator of Song et
+    al. (2012), without the cancellation between its three large terms.
+
+    Args:
+        grams: [L, n, n], which are overwritten.
+
+    Returns:
+        The same tensor.
+    """
+    n = grams.shape[1]
     grams.diagonal(dim1=1, dim2=2).zero_()
     rows = grams.sum(dim=2) / (n - 2)
     # Half of the total goes with the rows and half with the columns, which spares a pass.
@@ -80,12 +93,17 @@ def hsic_terms(layers: Sequence[Tensor]) -> Tensor:
         Symmetric float64 tensor of shape [L, L], in the fourth power of the features' units.
 
     Raises:
-        ValueError: As :func:`u_centered_grams`.
+        ValueError: As :func:`centered_grams`.
     """
-    n = layers[0].shape[0]
+    return hsic_of(centered_grams(layers))
+
+
+def hsic_of(grams: Tensor) -> Tensor:
+    """The same from centred Gram matrices [L, n, n], which are overwritten."""
+    n = grams.shape[1]
     terms = []
     # A few rows at a time stay in the cache as float64.
-    for rows in torch.split(u_centered_grams(layers), ROWS_AT_A_TIME, dim=1):
+    for rows in torch.split(u_centered(grams), ROWS_AT_A_TIME, dim=1):
         flat = _float64(rows.flatten(1))
         terms.append(flat @ flat.T)
     return torch.stack(terms).sum(dim=0) / (n * (n - 3))
@@ -178,10 +196,14 @@ class LayerSimilarity(Metric):
                 this process had before. A number given again replaces this process's last group.
 
         Raises:
-            ValueError: If the number of layers is another, or as :func:`u_centered_grams`.
+            ValueError: If the number of layers is another, or as :func:`centered_grams`.
         """
         if len(layers) != self.num_layers:
             raise ValueError(f"expected {self.num_layers} layers, got {len(layers)}")
+        self.add_grams(centered_grams(layers), group)
+
+    def add_grams(self, grams: Tensor, group: int | None = None) -> None:
+        """As :meth:`update`, from centred Gram matrices [L, n, n], which are overwritten."""
         assert isinstance(self.terms, list)
         assert isinstance(self.groups, list)
         numbers = dim_zero_cat(self.groups).tolist() if self.groups else []
@@ -189,7 +211,7 @@ class LayerSimilarity(Metric):
             del self.terms[-1], self.groups[-1]
         number = len(numbers) if group is None else group
         self.groups.append(torch.tensor([number], device=self.device))
-        self.terms.append(hsic_terms(layers)[None].to(self.device))
+        self.terms.append(hsic_of(grams)[None].to(self.device))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics does, also where a process had no group."""

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from terratorch_simpler.criteria import CRITERIA, Matrix, best_depth
+from terratorch_simpler.baselines import Matrix
+from terratorch_simpler.criteria import CRITERIA, best_depth
 from terratorch_simpler.results.plan import BackboneRecord, PruningPlan
 from terratorch_simpler.results.tiles import TilesRecord
 

@@ -6,18 +6,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from terratorch_simpler.criteria import (
+from terratorch_simpler.baselines import (
     BASELINES,
-    CRITERIA,
     Matrix,
-    Scores,
     angular_distance,
     baseline_blocks,
-    best_depth,
     block_influence,
     first,
     uniform,
 )
+from terratorch_simpler.criteria import CRITERIA, OF_SIMILARITY, Scores, best_depth
 
 PathMatrix = Callable[[Sequence[float]], Matrix]
 
@@ -93,8 +91,54 @@ NAIVE = {
 }
 
 
+def naive_spatial_contrast(curve: Matrix) -> Scores:
+    largest = max(curve[1:])
+    if largest <= 0:
+        return {k: float(curve[k]) for k in range(1, len(curve))}
+    return {k: min(float(curve[k] / largest), 0.8) for k in range(1, len(curve))}
+
+
+def naive_spatial_rise(curve: Matrix) -> Scores:
+    return {k: float(curve[k] - curve[k - 1]) for k in range(1, len(curve))}
+
+
+def naive_itself(curve: Matrix) -> Scores:
+    return {k: float(curve[k]) for k in range(1, len(curve))}
+
+
+def naive_neighbours(curve: Matrix) -> Scores:
+    depths = range(1, len(curve) - 1)
+    return {k: float(np.mean(curve[k + 1 :]) - np.mean(curve[1 : k + 1])) for k in depths}
+
+
+OF_CURVES = {
+    "spatial_contrast": naive_spatial_contrast,
+    "spatial_rise": naive_spatial_rise,
+    "participation": naive_itself,
+    "rankme": naive_itself,
+    "neighbours": naive_neighbours,
+}
+
+
 def test_every_criterion_has_a_reference_here() -> None:
-    assert NAIVE.keys() == CRITERIA.keys()
+    assert NAIVE.keys() == OF_SIMILARITY.keys()
+    assert OF_CURVES.keys() == CRITERIA.keys() - OF_SIMILARITY.keys()
+
+
+@pytest.mark.parametrize("blocks", [2, 5, 24])
+@pytest.mark.parametrize("name", OF_CURVES)
+def test_scores_of_curves_follow_the_formula(name: str, blocks: int) -> None:
+    for low in (-1.0, 0.1):
+        curve = np.random.default_rng(blocks).uniform(low, low + 0.9, blocks + 1)
+        assert CRITERIA[name](curve) == pytest.approx(OF_CURVES[name](curve), abs=1e-12)
+
+
+def test_the_first_depth_with_enough_spatial_contrast_is_kept() -> None:
+    curve = np.array([0.06, 0.07, 0.08, 0.11, 0.19, 0.22, 0.25, 0.23, 0.22, 0.05])
+    assert best_depth(CRITERIA["spatial_contrast"](curve)) == 5
+    assert best_depth(CRITERIA["spatial_rise"](curve)) == 4
+    assert CRITERIA["spatial_contrast"].depths(np.stack([curve, curve[::-1]])).tolist() == [5, 1]
+    assert best_depth(CRITERIA["spatial_contrast"](-curve)) == 9
 
 
 @pytest.mark.parametrize("blocks", [4, 5, 12, 24])

@@ -15,7 +15,7 @@ from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.layers.sampler import LayerSampler
 from terratorch_simpler.precision import full_float32
 from terratorch_simpler.selection.select import SelectionWarning
-from terratorch_simpler.similarity import LayerAngles, u_centered_grams
+from terratorch_simpler.similarity import LayerAngles, centered_grams
 
 COMPUTES = (torch.mm, torch.matmul, Tensor.matmul, nn.functional.linear, torch.conv2d, torch.conv3d)
 MEDIUM, FULL = ("medium", True), ("highest", False)
@@ -68,7 +68,7 @@ def test_an_error_leaves_what_was_set() -> None:
 def test_grams_and_angles() -> None:
     layers = [torch.randn(8, 5) for _ in range(3)]
     with Watch() as watch:
-        u_centered_grams(layers)
+        centered_grams(layers)
         LayerAngles(3).update(layers)
     assert watch.seen == [FULL] * 4
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from studies.measure.compose import Folders, compose
 from studies.measure.samples import read, samples_of
 from studies.tables import RESULTS, to_csv
-from terratorch_simpler.criteria import CRITERIA, Matrix
+from terratorch_simpler.baselines import Matrix
+from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.files import write_files
 from terratorch_simpler.selection.certainty import assess, cka, is_settled, may_stop_at
 from terratorch_simpler.selection.groups import TILES_PER_GROUP

@@ -21,7 +21,7 @@ from studies.measure.compose import Folders, compose, pairs
 from studies.measure.samples import QUIET, read, samples_of
 from studies.records import Choice
 from studies.tables import RESULTS, complete
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import OF_SIMILARITY
 from terratorch_simpler.selection.certainty import cka
 from terratorch_simpler.selection.groups import TILES_PER_GROUP
 from terratorch_simpler.tiles import Pooling
@@ -47,7 +47,7 @@ def choices(task: str, model: str, pooling: Pooling, samples: Tensor) -> Iterato
     for tiles in counts:
         draws = [rng.permutation(len(samples))[:tiles] for _ in range(SHUFFLES)]
         matrices = np.stack([cka(terms_of(samples, draw, size).sum(0)) for draw in draws])
-        for name, criterion in CRITERIA.items():
+        for name, criterion in OF_SIMILARITY.items():
             depths, best = criterion.depths(matrices), criterion.score(matrices).max(axis=-1)
             for depth, times in sorted(Counter(depths.tolist()).items()):
                 score = round(float(best[depths == depth].mean()), 4)

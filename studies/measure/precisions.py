@@ -19,7 +19,7 @@ from studies.measure.compose import CONTROL, SAME_TILES, Folders, compose, pairs
 from studies.measure.samples import QUIET, read, samples_of
 from studies.records import Precision
 from studies.tables import RESULTS, complete
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import OF_SIMILARITY
 
 TABLE = RESULTS / "precisions.csv"
 
@@ -36,7 +36,7 @@ def precisions(task: str, model: str, samples: Tensor, samples_bf16: Tensor) -> 
     matrices = np.stack([matrix_of(samples), matrix_of(samples_bf16)])
     tiles = whole_groups(len(samples))
     difference = round(float(np.abs(matrices[0] - matrices[1]).max()), 6)
-    for name, criterion in CRITERIA.items():
+    for name, criterion in OF_SIMILARITY.items():
         depth, depth_bf16 = criterion.depths(matrices).tolist()
         yield Precision(task, model, tiles, name, depth, depth_bf16, difference)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from terratorch_simpler.criteria import BASELINES, CRITERIA
+from terratorch_simpler.baselines import BASELINES
+from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.tiles import DEFAULT_SAMPLES, Mask

@@ -115,7 +115,7 @@ def show(console: Console, done: TaskSelection) -> None:
     kept = Table("criterion", "keeps", "blocks", box=None, pad_edge=False)
     kept.add_row(f"{plan.criterion} (decides)", str(plan.depth), block_ranges(plan.kept_blocks))
     for name, count, blocks in others_rows(plan):
-        kept.add_row(name, str(count), blocks)
+        kept.add_row(name, count, blocks)
     console.print(kept)
     console.print(tiles_sentence(plan.tiles), soft_wrap=True)
     console.print("Written: " + ", ".join(map(str, done.files)), soft_wrap=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
-from terratorch_simpler.layers.sampler import LayerSampler, check_samples
+from terratorch_simpler.layers.sampler import LayerSampler, check_drawn
 from terratorch_simpler.lightning import run_pass
 from terratorch_simpler.tiles import Pooling
 from terratorch_simpler.tiles.batches import Tiles
@@ -126,7 +126,7 @@ class _Features(TilePass):
         """Run the tiles."""
         check_finite(tiles.image, tiles.names)
         samples = self.sampler(tiles.image, positions, **tiles.inputs).cpu()
-        check_samples(samples, self.kept[0] if self.kept else None)
+        check_drawn(samples.shape[2], self.kept[0].shape[2] if self.kept else None)
         if not torch.isfinite(samples).all():
             raise self.not_finite()
         self.kept.append(samples)

@@ -162,6 +162,43 @@ class LayerReader:
         assert self._image is not None
         return np.array([*backbone.family.patch_tokens(backbone.module, self._image, count)])
 
+    def grid_of(self, count: int) -> tuple[int, int]:
+        """Rows and columns of an image's patch tokens, from the size of the images and of a patch.
+
+        Args:
+            count: Patch tokens of a tile, of all its frames and modalities.
+
+        Raises:
+            ValueError: If the tokens are not those of a grid that covers the tile, or of several
+                of one size.
+        """
+        sizes = {tuple(images.shape[-2:]) for images in modalities_of(self._image).values()}
+        label = self.backbone.label
+        if len(sizes) != 1:
+            raise ValueError(
+                f"the modalities of a tile have different sizes ({sorted(sizes)} px), so that "
+                f"{label} has no one grid of tokens: make them one size"
+            )
+        ((height, width),) = sizes
+        patch = self.backbone.family.patch(self.backbone.module)
+        if patch is not None:
+            if height % patch or width % patch:
+                raise ValueError(
+                    f"{label} cuts tiles into patches of {patch} px, and {height} x {width} px are "
+                    "no multiple of it, so that tokens and pixels do not line up: make the sides "
+                    "of the tiles a multiple"
+                )
+            rows, columns = height // patch, width // patch
+            if rows and columns and count % (rows * columns) == 0:
+                return rows, columns
+        # Without a patch that fits: the one grid of the image's proportions.
+        rows = round((count * height / width) ** 0.5)
+        if rows and count % rows == 0 and rows * width == count // rows * height:
+            return rows, count // rows
+        raise ValueError(
+            f"the {count} patch tokens of {label} are no grid over tiles of {height} x {width} px"
+        )
+
 
 def _first(inputs: tuple[object, ...], named: dict[str, object]) -> object:
     """The first argument that a module was called with."""

@@ -18,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from terratorch_simpler.baselines import BASELINES, Matrix
 from terratorch_simpler.criteria import (
-    BASELINES,
     CRITERIA,
     SETTLED,
-    Matrix,
+    SIMILARITY,
     best_depth,
     unknown_criterion,
 )
@@ -42,6 +42,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_OPTIONAL = ("probe", "savings", "warnings", "statistics", "unread")
+"""What plans need not say."""
 
 
 class BackboneRecord(_Record):
@@ -102,6 +106,9 @@ class PruningPlan(_Record):
         versions: Software that made it.
         probe: What each depth offers on labelled tiles, where that was measured as well.
         savings: What the full and the pruned backbone cost, where that was measured.
+        statistics: Statistics of every layer by name, [total_depth + 1] each; None in plans that do
+            not say.
+        unread: Criteria that could not be read, and why.
     """
 
     schema_version: Literal[1] = 1
@@ -125,6 +132,8 @@ class PruningPlan(_Record):
     versions: dict[str, str]
     probe: Probe | None = None
     savings: Savings | None = None
+    statistics: dict[str, list[float]] | None = None
+    unread: dict[str, str] | None = None
     similarity_rows: list[list[float]] = Field(alias="similarity")
 
     @property
@@ -154,14 +163,21 @@ class PruningPlan(_Record):
             raise ValueError(f"similarity must be {layers} x {layers} finite numbers")
         if not np.array_equal(matrix, matrix.T):
             raise ValueError("similarity is not symmetric")
+        statistics = self.statistics or {}
+        if any(len(curve) != layers for curve in statistics.values()):
+            raise ValueError(f"statistics must be of {layers} layers")
         if self.criterion in CRITERIA:
-            scores = CRITERIA[self.criterion](matrix)
+            reads = CRITERIA[self.criterion].reads
+            if reads != SIMILARITY and reads not in statistics:
+                raise ValueError(f"criterion '{self.criterion}' reads {reads}, which is missing")
+            measured = matrix if reads == SIMILARITY else np.array(statistics[reads])
+            scores = CRITERIA[self.criterion](measured)
             if scores.keys() != self.scores.keys() or any(
                 # Written so that a score of NaN is refused as well.
                 not abs(scores[depth] - self.scores[depth]) <= 1e-6
                 for depth in scores
             ):
-                raise ValueError("scores do not follow from similarity")
+                raise ValueError(f"scores do not follow from {reads}")
             if self.kept_blocks != list(range(best_depth(scores))):
                 raise ValueError(
                     f"criterion '{self.criterion}' keeps the first {best_depth(scores)} blocks, "
@@ -179,7 +195,7 @@ class PruningPlan(_Record):
         return {
             name: value
             for name, value in serialize(self).items()
-            if value is not None or name not in ("probe", "savings", "warnings")
+            if value is not None or name not in _OPTIONAL
         }
 
     @property

@@ -160,9 +160,10 @@ def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
     return rows
 
 
-def others_rows(plan: PruningPlan) -> list[tuple[str, int, str]]:
-    """What each other criterion keeps: its name, how many blocks, which."""
-    return [(name, len(blocks), block_ranges(blocks)) for name, blocks in plan.others.items()]
+def others_rows(plan: PruningPlan) -> list[tuple[str, str, str]]:
+    """What each other criterion keeps: its name, how many blocks, which; or why it says nothing."""
+    kept = [(name, str(len(kept)), block_ranges(kept)) for name, kept in plan.others.items()]
+    return kept + [(name, "-", f"not read: {why}") for name, why in (plan.unread or {}).items()]
 
 
 def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:

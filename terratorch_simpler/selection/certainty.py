@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from terratorch_simpler.criteria import CRITERIA, SETTLED
+from terratorch_simpler.criteria import CRITERIA, SETTLED, SIMILARITY
 from terratorch_simpler.similarity import normalise_hsic
 
 RESAMPLES = 1000
@@ -50,37 +50,56 @@ def cka(terms: NDArray[np.float64]) -> NDArray[np.float64]:
     return rounded
 
 
-def resample(terms: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """CKA of resamples of the groups, which hold disjoint tiles: a bootstrap over tiles.
+def summary(values: NDArray[np.float64], reads: str) -> NDArray[np.float64]:
+    """What a criterion reads, from its values of every group.
+
+    Args:
+        values: HSIC terms [groups, L + 1, L + 1], or a statistic of every layer [groups, L + 1].
+        reads: ``similarity``, or the name of the statistic.
+
+    Returns:
+        CKA [L + 1, L + 1], or the mean of the statistic over groups [L + 1], to six decimals.
+    """
+    return cka(values.sum(axis=0)) if reads == SIMILARITY else np.round(values.mean(axis=0), 6)
+
+
+def resample(
+    values: NDArray[np.float64], seed: int, reads: str = SIMILARITY
+) -> NDArray[np.float64]:
+    """As :func:`summary`, of resamples of the groups: a bootstrap over tiles.
+
+    Groups hold disjoint tiles.
 
     Each resample draws g - 3 of the g groups. Drawing g would give a mean of them the variance
     (g - 1) / g * s^2 / g; drawing g - 3 gives it that of Student's t, (g - 1) / (g - 3) * s^2 / g,
     since the spread s is itself estimated from few groups.
 
     Args:
-        terms: [groups, L + 1, L + 1], at least four groups.
+        values: As :func:`summary`, of at least four groups.
         seed: Seed of the draws.
+        reads: As :func:`summary`.
 
     Returns:
-        [RESAMPLES, L + 1, L + 1].
+        [RESAMPLES, L + 1, L + 1], or [RESAMPLES, L + 1].
     """
-    groups = len(terms)
+    groups = len(values)
     draws = np.random.default_rng(seed).multinomial(groups - 3, [1 / groups] * groups, RESAMPLES)
-    return cka(np.tensordot(draws.astype(np.float64), terms, axes=1))
+    sums = np.tensordot(draws.astype(np.float64), values, axes=1)
+    return cka(sums) if reads == SIMILARITY else np.round(sums / (groups - 3), 6)
 
 
-def assess(terms: NDArray[np.float64], criterion: str, seed: int) -> Certainty:
+def assess(values: NDArray[np.float64], criterion: str, seed: int) -> Certainty:
     """Resample the groups and say how sure the choice of a criterion is.
 
     Args:
-        terms: HSIC terms of every group, [groups, L + 1, L + 1].
+        values: What it reads of every group, as :func:`summary` takes it.
         criterion: One of :data:`CRITERIA`.
         seed: Seed of the resampling.
     """
-    if len(terms) < MIN_GROUPS:
+    if len(values) < MIN_GROUPS:
         return Certainty({})
     rule = CRITERIA[criterion]
-    resamples = resample(terms, seed)
+    resamples = resample(values, seed, rule.reads)
     depths = rule.depths(resamples)
     counts = Counter(depths.tolist())
     shares = {depth: counts[depth] / RESAMPLES for depth in sorted(counts)}
@@ -113,6 +132,6 @@ def may_stop_at(tiles: int, tiles_per_group: int) -> bool:
     return rest == odd == 0 and stops > 0 and stops & (stops - 1) == 0
 
 
-def is_settled(terms: NDArray[np.float64], criterion: str, seed: int) -> bool:
+def is_settled(values: NDArray[np.float64], criterion: str, seed: int) -> bool:
     """Whether sampling may stop: at least 95 % of the resamples choose one depth."""
-    return max(assess(terms, criterion, seed).shares.values(), default=0.0) >= SETTLED
+    return max(assess(values, criterion, seed).shares.values(), default=0.0) >= SETTLED

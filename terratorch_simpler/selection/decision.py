@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from terratorch_simpler.baselines import BASELINES, Matrix, baseline_blocks
 from terratorch_simpler.criteria import (
-    BASELINES,
     CRITERIA,
-    Matrix,
+    SIMILARITY,
     Scores,
-    baseline_blocks,
     best_depth,
     check_criterion,
 )
-from terratorch_simpler.selection.certainty import Certainty, assess, cka
+from terratorch_simpler.selection.certainty import Certainty, assess, summary
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,31 @@ class Evidence:
         terms: HSIC terms of every group, [groups, L + 1, L + 1].
         cosine: Mean cosine between layers, [L + 1, L + 1].
         angle: Mean angle between layers over pi, [L + 1, L + 1].
+        statistics: Statistics of every layer by name, of every group that has them,
+            [groups, L + 1].
+        missing: Why a statistic has no group, by name.
     """
 
     terms: NDArray[np.float64]
     cosine: Matrix
     angle: Matrix
+    statistics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self, reads: str) -> NDArray[np.float64]:
+        """What a criterion reads, of every group.
+
+        Raises:
+            ValueError: If it could not be measured, with the reason.
+        """
+        if reads == SIMILARITY:
+            return self.terms
+        if reads not in self.statistics:
+            raise ValueError(
+                f"there is no {reads} of the layers, since {self.missing[reads]}: "
+                "choose another criterion"
+            )
+        return self.statistics[reads]
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,8 @@ class Decision:
 
     kept_blocks: list[int]
     similarity: Matrix
+    statistics: dict[str, list[float]]
+    unread: dict[str, str]
     scores: Scores
     confidence: float | None
     certainty: Certainty
@@ -61,12 +83,16 @@ def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> 
             the backbone is too shallow for the criterion.
     """
     check_criterion(criterion, depth)
-    similarity = cka(evidence.terms.sum(axis=0))
+    names = [SIMILARITY, *evidence.statistics]
+    measured = {name: summary(evidence.values(name), name) for name in names}
+    similarity = measured.pop(SIMILARITY)
     total = len(similarity) - 1
+    if criterion in CRITERIA:
+        evidence.values(CRITERIA[criterion].reads)
     scored = {
-        name: rule(similarity)
+        name: rule(measured.get(rule.reads, similarity))
         for name, rule in CRITERIA.items()
-        if total >= rule.min_depth or name == criterion
+        if (total >= rule.min_depth or name == criterion) and rule.reads in names
     }
     chosen = best_depth(scored[criterion]) if depth is None else depth
     if not 1 <= chosen <= total:
@@ -74,10 +100,18 @@ def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> 
     keeps = {name: list(range(best_depth(scores))) for name, scores in scored.items()}
     for name in BASELINES:
         keeps[name] = baseline_blocks(name, evidence.cosine, evidence.angle, chosen)
-    certainty = assess(evidence.terms, criterion, seed) if depth is None else Certainty({})
+    certainty = Certainty({})
+    if depth is None:
+        certainty = assess(evidence.values(CRITERIA[criterion].reads), criterion, seed)
     return Decision(
         kept_blocks=keeps.pop(criterion),
         similarity=similarity,
+        statistics={name: curve.tolist() for name, curve in measured.items()},
+        unread={
+            name: evidence.missing[rule.reads]
+            for name, rule in CRITERIA.items()
+            if rule.reads in evidence.missing
+        },
         scores=scored.get(criterion, {}),
         confidence=certainty.shares.get(chosen, 0.0) if certainty.shares else None,
         certainty=certainty,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from terratorch_simpler.layers.sampler import check_samples
+from terratorch_simpler.layers.sampler import check_drawn, without_partners
 from terratorch_simpler.similarity import MIN_SAMPLES
 from terratorch_simpler.tiles import Pooling
 
@@ -26,10 +26,12 @@ class GroupStream:
         size: Tiles in a group.
         rank: Number of this process.
         world: Number of processes.
+        anchors: Samples of a tile whose partners follow, as
+            :class:`~terratorch_simpler.layers.sampler.LayerSampler` takes them.
     """
 
-    def __init__(self, size: int, rank: int = 0, world: int = 1) -> None:
-        self.size, self.rank, self.world = size, rank, world
+    def __init__(self, size: int, rank: int = 0, world: int = 1, anchors: int = 0) -> None:
+        self.size, self.rank, self.world, self.anchors = size, rank, world, anchors
         self._next = rank
         self._waiting: Tensor | None = None
         self._last: Tensor | None = None
@@ -45,17 +47,18 @@ class GroupStream:
             samples: [layers, tiles, samples of a tile, width].
 
         Yields:
-            The number of every group that is full now, and its samples [layers, samples, width].
+            The number of every group that is full now, and its samples [layers, tiles, samples of a
+            tile, width].
 
         Raises:
             ValueError: If these tiles have another number of samples than those before.
         """
         before = self._waiting if self._waiting is not None else self._last
-        check_samples(samples, before)
+        check_drawn(self._drawn(samples), self._drawn(before) if before is not None else None)
         waiting = samples if self._waiting is None else torch.cat([self._waiting, samples], dim=1)
         while waiting.shape[1] >= self.size:
             self._last, waiting = waiting[:, : self.size], waiting[:, self.size :]
-            yield self._next, self._last.flatten(1, 2)
+            yield self._next, self._last
             self._next += self.world
         self._waiting = waiting if waiting.shape[1] else None
 
@@ -77,10 +80,13 @@ class GroupStream:
         owner = number % self.world
         samples = broadcast(self._waiting if owner == self.rank else None, owner)
         assert samples is not None
-        alone = rest >= 2 and rest * samples.shape[2] >= MIN_SAMPLES
+        alone = rest >= 2 and rest * self._drawn(samples) >= MIN_SAMPLES
         if (alone or number == 0) and owner == self.rank:
-            yield number, samples.flatten(1, 2)
+            yield number, samples
         elif not alone and number > 0 and (number - 1) % self.world == self.rank:
             assert self._last is not None
             joined = torch.cat([self._last, samples.to(self._last.device)], dim=1)
-            yield number - 1, joined.flatten(1, 2)
+            yield number - 1, joined
+
+    def _drawn(self, samples: Tensor) -> int:
+        return without_partners(samples, self.anchors).shape[2]

@@ -115,7 +115,7 @@ def run_selection(backbone: Backbone, tiles: TileInput, settings: Settings) -> S
     decision = decide(loop.evidence, settings.criterion, settings.depth, seed)
     pruned = prune_backbone(backbone, decision.kept_blocks)
     plan = _make_plan(backbone, pruned, source, settings, decision, loop, seed)
-    warned = [statistics.warning() for statistics in loop.statistics.values()]
+    warned = [statistics.warning() for statistics in loop.inputs.values()]
     said = [message for message in [*warned, *doubts(plan)] if message is not None]
     plan = plan.model_copy(update={"warnings": said})
     for message in said:
@@ -177,6 +177,8 @@ def _make_plan(
         scores=decision.scores,
         others=decision.others,
         similarity=decision.similarity.tolist(),
+        statistics=decision.statistics,
+        unread=decision.unread or None,
         backbone=BackboneRecord(
             name=backbone.label,
             arguments=plain(backbone.arguments),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import CRITERIA, SIMILARITY
 from terratorch_simpler.selection.certainty import (
     MIN_GROUPS,
     assess,
@@ -29,9 +29,12 @@ def mixed_terms(groups: int, layers: int = 9) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_shares_are_of_possible_depths_and_sum_to_one(criterion: str) -> None:
-    certainty = assess(mixed_terms(MIN_GROUPS), criterion, seed=0)
+    curves = np.random.default_rng(0).uniform(0, 1, (MIN_GROUPS, 9))
+    of_similarity = CRITERIA[criterion].reads == SIMILARITY
+    values = mixed_terms(MIN_GROUPS) if of_similarity else curves
+    certainty = assess(values, criterion, seed=0)
     assert sum(certainty.shares.values()) == pytest.approx(1)
-    assert all(1 <= depth < 8 and share > 0 for depth, share in certainty.shares.items())
+    assert all(1 <= depth <= 8 and share > 0 for depth, share in certainty.shares.items())
     assert certainty.interval is not None
     low, high = certainty.interval
     assert sum(s for d, s in certainty.shares.items() if low <= d <= high) >= 0.95

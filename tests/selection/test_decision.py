@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from terratorch_simpler.criteria import (
-    BASELINES,
-    CRITERIA,
-    Matrix,
-    baseline_blocks,
-    best_depth,
-    check_criterion,
-)
+from terratorch_simpler.baselines import BASELINES, Matrix, baseline_blocks
+from terratorch_simpler.criteria import CRITERIA, SIMILARITY, best_depth, check_criterion
+from terratorch_simpler.layers.statistics import STATISTICS
 from terratorch_simpler.selection.certainty import cka
 from terratorch_simpler.selection.decision import Evidence, decide
 from terratorch_simpler.similarity import LayerSimilarity
@@ -38,8 +34,17 @@ def make_evidence(groups: int = 6, blocks: int = 8, seed: int = 0) -> Evidence:
     metric = LayerSimilarity(blocks + 1)
     for layers in random_layers(groups, blocks, seed):
         metric.update(layers)
-    angle = np.random.default_rng(seed).uniform(0, 1, (blocks + 1, blocks + 1))
-    return Evidence(metric.group_terms().numpy(), np.cos(np.pi * angle), angle)
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 1, (blocks + 1, blocks + 1))
+    statistics = {name: rng.uniform(0, 1, (groups, blocks + 1)) for name in STATISTICS}
+    return Evidence(metric.group_terms().numpy(), np.cos(np.pi * angle), angle, statistics)
+
+
+def measured(evidence: Evidence, reads: str) -> Matrix:
+    """What a criterion reads, by hand."""
+    if reads == SIMILARITY:
+        return np.round(summed_cka(evidence.terms), 6)
+    return np.asarray(np.round(evidence.statistics[reads].mean(axis=0), 6))
 
 
 def summed_cka(terms: Terms) -> Matrix:
@@ -91,7 +96,7 @@ def test_similarity_of_a_layer_without_variance_is_zero_but_to_itself() -> None:
 def test_decision_is_that_of_the_criterion_on_the_summed_terms(criterion: str, seed: int) -> None:
     evidence = make_evidence(seed=seed)
     decision = decide(evidence, criterion, None, seed=0)
-    scores = CRITERIA[criterion](np.round(summed_cka(evidence.terms), 6))
+    scores = CRITERIA[criterion](measured(evidence, CRITERIA[criterion].reads))
     assert decision.scores == pytest.approx(scores, abs=1e-5)
     assert decision.kept_blocks == list(range(best_depth(scores)))
 
@@ -115,7 +120,7 @@ def test_others_say_what_each_would_have_kept() -> None:
     decision = decide(evidence, "simpler", None, seed=0)
     depth = len(decision.kept_blocks)
     expected = {
-        name: list(range(best_depth(rule(decision.similarity))))
+        name: list(range(best_depth(rule(measured(evidence, rule.reads)))))
         for name, rule in CRITERIA.items()
         if name != "simpler"
     } | {name: baseline_blocks(name, evidence.cosine, evidence.angle, depth) for name in BASELINES}
@@ -197,3 +202,24 @@ def test_depth_that_does_not_exist_is_refused(depth: int) -> None:
 def test_too_shallow_a_backbone_is_refused() -> None:
     with pytest.raises(ValueError, match="'simpler' needs a backbone of at least 4 blocks"):
         decide(make_evidence(blocks=3), "simpler", None, seed=0)
+
+
+def test_what_could_not_be_measured_is_left_out_with_the_reason() -> None:
+    whole = make_evidence()
+    rest = {name: whole.statistics[name] for name in STATISTICS[1:]}
+    why = {"spatial_contrast": "tiles of 2 x 2 tokens are too small"}
+    evidence = replace(whole, statistics=rest, missing=why)
+    decision = decide(evidence, "simpler", None, seed=0)
+    assert decision.unread.keys() == {"spatial_contrast", "spatial_rise"}
+    assert decision.statistics.keys() == rest.keys()
+    assert "spatial_contrast" not in decision.others
+    with pytest.raises(ValueError, match="since tiles of 2 x 2 tokens are too small: choose"):
+        decide(evidence, "spatial_rise", None, seed=0)
+
+
+def test_a_statistic_of_one_group_leaves_the_certainty_open() -> None:
+    whole = make_evidence()
+    of_one = {**whole.statistics, "rankme": whole.statistics["rankme"][:1]}
+    decision = decide(replace(whole, statistics=of_one), "rankme", None, seed=0)
+    assert decision.confidence is None
+    assert decide(whole, "spatial_contrast", None, seed=0).confidence is not None

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -53,6 +53,11 @@ def numbered(tiles: int, samples: int) -> Tensor:
     return numbers.expand(2, tiles, samples, 1)
 
 
+def flat(groups: Iterable[tuple[int, Tensor]]) -> dict[int, Tensor]:
+    """Groups by number, [layers, samples, width]."""
+    return {number: group.flatten(1, 2) for number, group in groups}
+
+
 def cut(tiles: int, samples: int, batch: int = 5, world: int = 1) -> dict[int, Tensor]:
     """Groups of 4 tiles by number, cut by some processes that run one after the other."""
     streams = [GroupStream(4, rank, world) for rank in range(world)]
@@ -62,10 +67,10 @@ def cut(tiles: int, samples: int, batch: int = 5, world: int = 1) -> dict[int, T
         for part in torch.split(torch.arange(tiles), batch):
             own = [int(place) for place in part if stream.owns(int(place))]
             if own:
-                found |= dict(stream.add(numbered(tiles, samples)[:, own]))
+                found |= flat(stream.add(numbered(tiles, samples)[:, own]))
         held[rank] = stream._waiting
     for stream in streams:
-        found |= dict(stream.finish(tiles, lambda _samples, source: held[source]))
+        found |= flat(stream.finish(tiles, lambda _samples, source: held[source]))
     return found
 
 

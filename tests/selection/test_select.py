@@ -112,6 +112,7 @@ def test_the_plan_says_what_it_was_made_from() -> None:
     assert len(set(plan.tiles.names)) == 16
     assert set(plan.others) == {
         *("stabilization", "redundancy", "contrast", "knee"),
+        *("spatial_contrast", "spatial_rise", "participation", "rankme", "neighbours"),
         *("block_influence", "angular_distance", "uniform", "first"),
     }
     assert plan.backbone.fingerprint == load_backbone(NAME, **WEIGHTS).fingerprint()

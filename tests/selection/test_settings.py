@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from terratorch_simpler import select, select_task
+from terratorch_simpler.baselines import BASELINES
 from terratorch_simpler.cli.parser import build_parser
-from terratorch_simpler.criteria import BASELINES, CRITERIA
+from terratorch_simpler.criteria import CRITERIA
 from terratorch_simpler.selection.settings import Settings, settings_from
 
 FLAGS = {"early_stop", "progress"}

@@ -18,7 +18,7 @@ from studies.measure.data import IGNORE, lay_out
 from studies.measure.precisions import precisions
 from studies.measure.signs import effective_dimension, signs
 from studies.show import choice_tables
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import OF_SIMILARITY
 from terratorch_simpler.similarity import linear_cka
 
 
@@ -91,7 +91,7 @@ def test_choices_of_layers_that_settle() -> None:
     rows = list(choices("task", "model", "tokens", torch.stack(layers, dim=1)))
     assert {row.tiles for row in rows} == {32, 64, 96}
     for tiles in (32, 64, 96):
-        for criterion in CRITERIA:
+        for criterion in OF_SIMILARITY:
             of = [row for row in rows if (row.tiles, row.criterion) == (tiles, criterion)]
             assert sum(row.times for row in of) == SHUFFLES
     stable = {row.depth for row in rows if row.criterion == "stabilization"}
@@ -157,7 +157,7 @@ def test_a_choice_in_both_precisions() -> None:
     """The second pass is the first one backwards, which turns the matrix about its middle."""
     samples = torch.randn(20, 7, 4, 6, generator=torch.Generator().manual_seed(0)).cumsum(1)
     same = list(precisions("task", "model", samples, samples))
-    assert [row.criterion for row in same] == list(CRITERIA)
+    assert [row.criterion for row in same] == list(OF_SIMILARITY)
     assert all((row.tiles, row.difference) == (16, 0) for row in same)
     assert all(row.depth == row.depth_bf16 for row in same)
     backwards = list(precisions("task", "model", samples, samples.flip(1)))
