@@ -53,6 +53,23 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class LayerCurve:
+    """One row: a statistic of one layer, over all training tiles.
+
+    Attributes:
+        statistic: Its name in a plan.
+        layer: 0 is the input of the first block.
+        value: Its mean over groups of tiles.
+    """
+
+    task: str
+    model: str
+    statistic: str
+    layer: int
+    value: float
+
+
+@dataclass(frozen=True)
 class Priced:
     """One row: an arm with one seed.
 

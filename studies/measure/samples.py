@@ -36,8 +36,14 @@ def data_of(task: Task) -> LightningDataModule:
     return task.datamodule
 
 
-def samples_of(task: Task, settings: Settings = QUIET) -> Tensor:
-    """Samples of every training tile of a task: [tiles, layers, samples of a tile, width]."""
+def samples_of(task: Task, settings: Settings = QUIET, anchors: int = 0) -> Tensor:
+    """Samples of every training tile of a task: [tiles, layers, samples of a tile, width].
+
+    Args:
+        task: The task.
+        settings: How they are sampled.
+        anchors: Samples of a tile whose partners follow.
+    """
     return read_layers(
         task.backbone,
         data_of(task),
@@ -46,6 +52,7 @@ def samples_of(task: Task, settings: Settings = QUIET) -> Tensor:
         samples=MANY,
         accelerator=settings.accelerator,
         precision=settings.precision,
+        anchors=anchors,
     ).transpose(0, 1)
 
 

@@ -100,17 +100,28 @@ def read_layers(
     accelerator: str = "auto",
     precision: str = "auto",
     progress: bool = False,
+    anchors: int = 0,
 ) -> Tensor:
-    """As :func:`layer_features`, for a backbone that is built."""
+    """As :func:`layer_features`, for a backbone that is built.
+
+    With ``anchors`` the partners of so many tokens of a tile follow its samples, as
+    :class:`~terratorch_simpler.layers.sampler.LayerSampler` takes them.
+
+    Raises:
+        ValueError: As :func:`layer_features`, or if the tokens have no partners.
+    """
     samples, seed = samples_and_seed(tiles, samples, seed)
     source = with_statistics(open_source(tiles, samples, seed), backbone)
-    features = _Features(LayerSampler(backbone, pooling, tokens, seed), source, samples)
+    sampler = LayerSampler(backbone, pooling, tokens, seed, anchors)
+    features = _Features(sampler, source, samples)
     with features.sampler:
         run_pass(
             features, source.loop, accelerator=accelerator, precision=precision, progress=progress
         )
     if not features.kept:
         raise ValueError("there are no tiles: the iterable of batches is empty")
+    if anchors and sampler.no_partners is not None:
+        raise ValueError(f"the tokens of {backbone.label} have no partners: {sampler.no_partners}")
     return torch.cat(features.kept, dim=1)
 
 

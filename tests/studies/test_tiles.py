@@ -12,13 +12,14 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from torch import nn
 
-from studies.measure import certainty, norms
+from studies.measure import certainty, layers, norms
 from studies.measure.choices import SHUFFLES, choices
 from studies.measure.data import IGNORE, lay_out
 from studies.measure.precisions import precisions
 from studies.measure.signs import effective_dimension, signs
 from studies.show import choice_tables
-from terratorch_simpler.criteria import OF_SIMILARITY
+from terratorch_simpler.criteria import CRITERIA, OF_SIMILARITY
+from terratorch_simpler.layers.statistics import STATISTICS
 from terratorch_simpler.similarity import linear_cka
 
 
@@ -84,11 +85,11 @@ def test_certainty_of_layers_that_settle(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_choices_of_layers_that_settle() -> None:
     """Eight layers, all alike from the third on: whatever the draw, three are kept."""
     rng = torch.Generator().manual_seed(0)
-    layers = [torch.randn(96, 4, 6, generator=rng)]
+    walk = [torch.randn(96, 4, 6, generator=rng)]
     for layer in range(1, 9):
         new = torch.randn(96, 4, 6, generator=rng)
-        layers.append(new if layer < 4 else layers[-1] + 0.01 * new)
-    rows = list(choices("task", "model", "tokens", torch.stack(layers, dim=1)))
+        walk.append(new if layer < 4 else walk[-1] + 0.01 * new)
+    rows = list(choices("task", "model", "tokens", torch.stack(walk, dim=1)))
     assert {row.tiles for row in rows} == {32, 64, 96}
     for tiles in (32, 64, 96):
         for criterion in OF_SIMILARITY:
@@ -169,3 +170,20 @@ def test_a_choice_in_both_precisions() -> None:
     assert backwards[0].difference == pytest.approx(expected, abs=1e-4)
     other = next(row for row in backwards if row.depth != row.depth_bf16)
     assert f" {other.depth} → {other.depth_bf16} " in choice_tables.precisions(backwards)
+
+
+def test_choices_by_statistics_of_layers() -> None:
+    """Tokens side by side become alike in the third block: that rise is what is kept."""
+    rng = torch.Generator().manual_seed(0)
+    samples = torch.randn(48, 6, 16 + 8 * 4, 12, generator=rng)
+    anchors = samples[:, 3:, :8, None]
+    beside = samples[:, 3:, 16:].unflatten(2, (8, 4))[:, :, :, :2]  # type: ignore[no-untyped-call]
+    beside.copy_(anchors + 0.1 * beside)
+    rows = list(layers.choices("task", "model", samples))
+    assert {row.criterion for row in rows} == CRITERIA.keys() - OF_SIMILARITY.keys()
+    assert {row.depth for row in rows if row.criterion.startswith("spatial")} == {3}
+    assert all(row.tiles in (32, 48) for row in rows)
+    curves = list(layers.curves("task", "model", samples))
+    assert {row.statistic for row in curves} == set(STATISTICS)
+    contrast = [row.value for row in curves if row.statistic == "spatial_contrast"]
+    assert min(contrast[3:]) > 0.5 > 0.2 > max(contrast[:3])
