@@ -263,6 +263,16 @@ def test_missing_checkpoint_is_named(build: Build, tmp_path: Path) -> None:
         )
 
 
+def test_checkpoint_that_terratorch_does_not_read_is_not_asked_for(
+    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without pretrained the full backbone never opens it."""
+    gone = {"pretrained": False, "ckpt_path": str(tmp_path / "gone.pt")}
+    build(TINY, **gone)
+    build(f"simpler_{TINY}", keep_blocks=2, **gone)
+    assert f"ckpt_path of {TINY} is not read: TerraTorch reads it with pretrained" in caplog.text
+
+
 def test_checkpoint_without_the_blocks_is_refused(
     build: Build, tiny_prithvi: nn.Module, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch import Tensor
 from terratorch_simpler.backbones.families import Family
 from terratorch_simpler.backbones.families.stored import by_torch
 from terratorch_simpler.messages import one_line
+
+logger = logging.getLogger(__name__)
 
 SAFETENSORS = ".safetensors"
 
@@ -71,13 +74,14 @@ def check_readable(checkpoint: Checkpoint, family: Family[Any], name: str) -> No
         OSError: If there is no such file, or it cannot be opened.
     """
     path, argument = checkpoint.path, checkpoint.argument
+    if not checkpoint.is_read:
+        logger.warning("%s of %s is not read: TerraTorch reads it with pretrained", argument, name)
+        return
     if path is None:
         return
     if not path.is_file():
         there = ", but a folder" if path.is_dir() else ""
         raise FileNotFoundError(f"no checkpoint at {path}{there} ({argument} of {name})")
-    if not checkpoint.is_read:
-        return
     what = f"the checkpoint {path} of {name}"
     try:
         stored = family.stored(path)

@@ -461,7 +461,7 @@ CONFIGS = [
     ),
     Case(
         "checkpoint of a config missing",
-        config((BACKBONE, f"{BACKBONE}      backbone_ckpt_path: weights.pt\n")),
+        config(*CHECKPOINT),
         ("no checkpoint at weights.pt", "prithvi_eo_tiny"),
     ),
     Case(
@@ -566,7 +566,7 @@ BACKBONES = [
     ),
     Case(
         "checkpoint missing",
-        with_tiles(**{"backbone_args.ckpt_path": "gone.pt"}),
+        with_tiles(pretrained="true", **{"backbone_args.ckpt_path": "gone.pt"}),
         ("no checkpoint at gone.pt", "ckpt_path"),
     ),
     Case(
