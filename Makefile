@@ -9,6 +9,7 @@ VENV ?= .venv
 PYTHON ?=
 DEPENDENCY_GROUPS ?= dev
 PYTEST_ARGS ?= -n 2 --dist loadscope
+UPSTREAM_ARGS ?=
 # What `make test-lowest` runs: something of every dependency, and what compiles.
 LOWEST_ARGS ?= -n 2 --dist loadfile tests/test_package.py tests/test_similarity.py tests/test_pruning.py \
 	tests/cli tests/probing/test_ridge.py tests/report tests/results tests/selection
@@ -31,7 +32,7 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test test-slow test-all test-lowest lint benchmark study study-full clean
+.PHONY: help setup demo test test-slow test-all test-upstream test-lowest lint benchmark study study-full clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -49,8 +50,12 @@ test: $(STAMP) ## run the quick tests, some minutes (PYTEST_ARGS= chooses)
 test-slow: $(STAMP) ## run the tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-test-all: $(STAMP) ## run all tests
+test-all: $(STAMP) ## run all tests, and TerraTorch's own
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m tests.upstream.run $(UPSTREAM_ARGS)
+
+test-upstream: $(STAMP) ## run TerraTorch's own tests with pruned backbones (UPSTREAM_ARGS= chooses)
+	$(BIN)/python -m tests.upstream.run $(UPSTREAM_ARGS)
 
 test-lowest: $(LOWEST_VENV)/.complete ## run a part of the tests with the lowest versions allowed
 	$(LOWEST_VENV)/bin/python -m pytest $(LOWEST_ARGS)

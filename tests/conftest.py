@@ -32,7 +32,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Give back what only circles hold: tasks and trainers hold each other, for gigabytes."""
     gc.collect()
     if sys.platform == "linux":
@@ -45,7 +45,7 @@ def _free_memory() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _memory_of_a_module() -> Iterator[None]:
     yield
-    _free_memory()
+    free_memory()
     # What is left are libraries and what the session shares: half a second each time to go through.
     gc.freeze()
 
@@ -62,7 +62,7 @@ def _is_large() -> bool:
 def _memory_of_a_slow_test(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.get_closest_marker("slow") is not None and _is_large():
-        _free_memory()
+        free_memory()
 
 
 @pytest.fixture(scope="session")
