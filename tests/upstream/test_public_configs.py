@@ -27,15 +27,8 @@ NOT_BUILT = [row for row in ROWS if "terratorch" in row]
 
 
 def named(rows: list[dict[str, Any]]) -> list[Any]:
-    """Rows as parameters; what is ours to mend has to fail until it is mended."""
-    return [
-        pytest.param(
-            row,
-            id=Path(row["configs"][0]).stem,
-            marks=[pytest.mark.xfail(reason=row["to_be_mended"])] if "to_be_mended" in row else [],
-        )
-        for row in rows
-    ]
+    """Rows as parameters."""
+    return [pytest.param(row, id=Path(row["configs"][0]).stem) for row in rows]
 
 
 def task_of(config: dict[str, Any]) -> Any:
