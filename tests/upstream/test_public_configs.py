@@ -20,6 +20,12 @@ from tests.upstream.weights import draw_less
 pytestmark = pytest.mark.slow
 
 KEPT = 2
+FEW = {
+    "framework_rpn_pre_nms_top_n_train": 64,
+    "framework_rpn_post_nms_top_n_train": 64,
+    "framework_box_batch_size_per_image": 16,
+}
+"""Few boxes of each image go through the heads of a detector, whose masks take longest."""
 TABLE = Path(__file__).with_name("public_configs.yaml")
 ROWS: list[dict[str, Any]] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["rows"]
 BUILT = [row for row in ROWS if "terratorch" not in row]
@@ -42,6 +48,8 @@ def task_of(config: dict[str, Any]) -> Any:
 def config_of(row: dict[str, Any]) -> dict[str, Any]:
     """A config with the settings of a row, and random weights."""
     model_args = row["model_args"] | row.get("narrow", {})
+    if row["task"] == "ObjectDetectionTask":
+        model_args |= FEW
     if "factory" in row:
         model_args |= {"backbone_pretrained": False}
     init_args = {"model_factory": row.get("factory")} | row.get("init_args", {})
