@@ -207,4 +207,5 @@ def _probe(backbone: Backbone, labels: Labels, scores: Scores, train: int, val: 
         penalties=by_layer(scores.penalties),
         train_tiles=train,
         val_tiles=val,
+        reference="best",
     )

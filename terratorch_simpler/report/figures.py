@@ -110,8 +110,9 @@ def probe_figure(probe: Probe) -> Figure:
     axes.plot(layers, scores, color=KEPT, marker="o")
     reached = probe.reaches()
     if reached is not None:
-        axes.axhline(SHARE * probe.full, color=REMOVED, linestyle="--", linewidth=1)
-        label = f"{SHARE:.0%} of the full depth's score: depth {reached}"
+        axes.axhline(SHARE * probe.whole, color=REMOVED, linestyle="--", linewidth=1)
+        whole = "the best" if probe.reference == "best" else "the full depth's"
+        label = f"{SHARE:.0%} of {whole} score: depth {reached}"
         axes.axvline(reached, color=REMOVED, linestyle="--", linewidth=1, label=label)
     if probe.chosen is not None:
         label = f"chosen without labels: depth {probe.chosen}"

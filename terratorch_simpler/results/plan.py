@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_serializer,
     model_serializer,
     model_validator,
 )
@@ -28,7 +29,7 @@ from terratorch_simpler.criteria import (
 )
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
-from terratorch_simpler.results.probe import Probe
+from terratorch_simpler.results.probe import LATER, Probe
 from terratorch_simpler.results.savings import Savings
 from terratorch_simpler.results.tiles import TilesRecord
 
@@ -196,6 +197,18 @@ class PruningPlan(_Record):
             name: value
             for name, value in serialize(self).items()
             if value is not None or name not in _OPTIONAL
+        }
+
+    @field_serializer("probe", mode="wrap")
+    def _probe_as_it_was(
+        self, probe: Probe | None, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any] | None:
+        # The first records are written back as they were.
+        written = serialize(probe)
+        return written and {
+            name: value
+            for name, value in written.items()
+            if name not in LATER or value != LATER[name]
         }
 
     @property

@@ -7,9 +7,13 @@ import io
 import json
 import math
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 SHARE = 0.94
-"""Share of the full depth's score that counts as reached: what SIMPLER's abstract reports."""
+"""Share of a score that counts as reached: what SIMPLER's abstract reports."""
+Reference = Literal["best", "full"]
+LATER = {"reference": "full"}
+"""Fields that the first records lack, and what they mean without them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Probe:
         val_tiles: Tiles that they were scored on.
         chosen: Depth that a plan chose without labels, if one was given and it keeps the first
             blocks.
+        reference: What a share is a share of: the ``best`` score of any depth; or that of the
+            ``full`` depth, as in records that do not say.
     """
 
     backbone: str
@@ -56,6 +62,7 @@ class Probe:
     train_tiles: int
     val_tiles: int
     chosen: int | None = None
+    reference: Reference = "full"
 
     def __post_init__(self) -> None:
         layers = list(range(len(self.scores)))
@@ -69,6 +76,10 @@ class Probe:
                 raise ValueError(f"the probe's {name} must be finite, got {values}")
         if self.chosen is not None and not 1 <= self.chosen <= self.depth:
             raise ValueError(f"chosen must be 1 to {self.depth}, got {self.chosen}")
+        if self.reference not in get_args(Reference):
+            raise ValueError(
+                f"reference must be one of {', '.join(get_args(Reference))}, got {self.reference!r}"
+            )
 
     @property
     def depth(self) -> int:
@@ -76,42 +87,49 @@ class Probe:
         return len(self.scores) - 1
 
     @property
+    def best(self) -> int:
+        """Depth with the largest score, the smallest of equal ones: 1 or more."""
+        return max(range(1, self.depth + 1), key=lambda depth: (self.scores[depth], -depth))
+
+    @property
     def full(self) -> float:
         """Score of the full depth."""
         return self.scores[self.depth]
 
     @property
-    def best(self) -> int:
-        """Depth with the largest score, the smallest of equal ones: 1 or more."""
-        return max(range(1, self.depth + 1), key=lambda depth: (self.scores[depth], -depth))
+    def whole(self) -> float:
+        """The score that shares are taken of, as :attr:`reference` says."""
+        return self.scores[self.best] if self.reference == "best" else self.full
 
     def reaches(self, share: float = SHARE) -> int | None:
-        """The smallest depth that has a share of the full depth's score.
+        """The smallest depth that has a share of the best score.
+
+        Of the full depth's, where that is the :attr:`reference`.
 
         Args:
             share: Above 0, at most 1.
 
         Returns:
-            1 or more; None where the full depth's score is not above 0, as with an R2 of a fit that
-            is worse than the mean: there is nothing to have a share of.
+            1 or more; None where that score is not above 0, as with an R2 of a fit that is worse
+            than the mean: there is nothing to have a share of.
 
         Raises:
             ValueError: If the share is not above 0 and at most 1.
         """
         if not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {share}")
-        if self.full <= 0:
+        if self.whole <= 0:
             return None
-        return next(d for d in range(1, self.depth + 1) if self.scores[d] >= share * self.full)
+        return next(d for d in range(1, self.depth + 1) if self.scores[d] >= share * self.whole)
 
     def share(self, layer: int) -> float | None:
-        """Share of the full depth's score that a layer has; None as in :meth:`reaches`."""
-        return self.scores[layer] / self.full if self.full > 0 else None
+        """Share of the best score, or the full depth's, that a layer has; as :meth:`reaches`."""
+        return self.scores[layer] / self.whole if self.whole > 0 else None
 
     def to_csv(self) -> str:
         """One row a layer, with a header; a share that there is not is empty."""
         text = io.StringIO()
-        columns = ("layer", self.metric, "share_of_full", *self.others, "penalty")
+        columns = ("layer", self.metric, f"share_of_{self.reference}", *self.others, "penalty")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([column.replace(" ", "_") for column in columns])
         for layer, score in self.scores.items():

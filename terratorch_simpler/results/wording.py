@@ -127,18 +127,20 @@ def _several(count: int, what: str) -> str:
 
 def probe_sentence(probe: Probe) -> str:
     """From which depth on it is good enough, beside what was chosen without labels."""
-    full, best = probe.full, probe.best
-    reached = probe.reaches()
-    if reached is None:
+    of_best = probe.reference == "best"
+    whole = f"the best {probe.metric}" if of_best else f"the full depth's {probe.metric}"
+    reached, best = probe.reaches(), probe.best
+    if reached is not None:
+        said = f"{SHARE:.0%} of {whole} is reached at depth {reached}; best at {best}"
+    elif of_best:
         said = (
-            f"the full depth's {probe.metric} is {full:.3f}, of which there is no share: frozen "
-            f"features tell nothing of this task there; best at depth {best} "
-            f"({probe.scores[best]:.3f})"
+            f"{whole} is {probe.whole:.3f} (depth {best}), of which there is no share: frozen "
+            "features tell nothing of this task"
         )
     else:
         said = (
-            f"{SHARE:.0%} of the full depth's {probe.metric} is reached at depth {reached}; "
-            f"best at {best}"
+            f"{whole} is {probe.whole:.3f}, of which there is no share: frozen features tell "
+            f"nothing of this task there; best at depth {best} ({probe.scores[best]:.3f})"
         )
     if probe.chosen is None:
         return f"{said[0].upper()}{said[1:]}."
@@ -147,8 +149,14 @@ def probe_sentence(probe: Probe) -> str:
     return f"Chosen without labels: {probe.chosen}{there}; the probe says {said}."
 
 
+def probe_columns(probe: Probe) -> list[str]:
+    """Names of the columns of :func:`probe_rows`, the last of which has none."""
+    whole = "of the best" if probe.reference == "best" else "of the full depth"
+    return ["layer", probe.metric, whole, *probe.others, ""]
+
+
 def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
-    """Rows of a table: layer, score, share of the full depth's, other metrics, what it is."""
+    """Rows of a table: layer, score, share of the best, other metrics, what it is."""
     rows = []
     marks = {"chosen": probe.chosen, f"{SHARE:.0%} reached": probe.reaches(), "best": probe.best}
     for layer, score in probe.scores.items():
