@@ -18,6 +18,7 @@ from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Kind, Labels
 from terratorch_simpler.probing.loop import ProbeLoop, run_loop
 from terratorch_simpler.probing.tokens import FeatureReader
+from terratorch_simpler.probing.uncertainty import uncertainty
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe, Scores
@@ -36,15 +37,18 @@ class ProbeSettings:
 
     Attributes:
         samples: Most training tiles to use; None for all.
-        seed: Seed of their choice from a datamodule.
+        seed: Seed of their choice from a datamodule, and of the resamples of validation tiles.
         accelerator: Lightning's ``accelerator``.
         progress: Show a progress bar.
+        share: Choose the smallest depth with this share of the best score; None: the smallest
+            within one standard error of it.
     """
 
     samples: int | None = None
     seed: int = 0
     accelerator: str = "auto"
     progress: bool = True
+    share: float | None = None
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < MIN_TILES:
@@ -87,7 +91,7 @@ def probe(
         ignore_index: Label of pixels or tiles that count for nothing.
         plan: A plan for this backbone, or its file, to compare with.
         samples: Most training tiles to use; None for all.
-        seed: Seed of their choice from a datamodule.
+        seed: Seed of their choice from a datamodule, and of the resamples of validation tiles.
         accelerator: Lightning's ``accelerator``; one device is used, in 32 bits.
         progress: Show a progress bar.
         blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
@@ -95,7 +99,7 @@ def probe(
         **arguments: Arguments of the registry's builder, such as ``pretrained=True``.
 
     Returns:
-        The score of every depth.
+        The score of every depth, and how sure the differences between them are.
 
     Raises:
         ValueError: If the backbone cannot be cut, tiles or labels do not fit it or the task, there
@@ -144,10 +148,16 @@ def run_probe(
     validated = run_loop(loop, settings.accelerator, settings.progress)
     if validated == 0:
         raise ValueError("there are no tiles to validate on: give some as val")
-    scores, doubts = head.scores()
+    scores, doubts = head.scores(settings.seed)
     for doubt in doubts:
         warnings.warn(doubt, ProbeWarning, stacklevel=3)
     found = _probe(backbone, labels, scores, learned, validated)
+    if scores.resamples is not None:
+        sure = uncertainty(scores.resamples, found.best, settings.share)
+        found = replace(
+            found, errors=sure.errors, depth_shares=sure.shares, depth_interval=sure.interval
+        )
+    found = replace(found, asked_share=settings.share)
     return found if plan is None else beside(found, plan)
 
 

@@ -129,9 +129,11 @@ def probe_sentence(probe: Probe) -> str:
     """From which depth on it is good enough, beside what was chosen without labels."""
     of_best = probe.reference == "best"
     whole = f"the best {probe.metric}" if of_best else f"the full depth's {probe.metric}"
-    reached, best = probe.reaches(), probe.best
+    share = SHARE if probe.asked_share is None else probe.asked_share
+    reached, best = probe.reaches(share), probe.best
     if reached is not None:
-        said = f"{SHARE:.0%} of {whole} is reached at depth {reached}; best at {best}"
+        sure = "" if probe.asked_share is None else _resamples(probe)
+        said = f"{_percent(share)} of {whole} is reached at depth {reached}{sure}; best at {best}"
     elif of_best:
         said = (
             f"{whole} is {probe.whole:.3f} (depth {best}), of which there is no share: frozen "
@@ -142,28 +144,56 @@ def probe_sentence(probe: Probe) -> str:
             f"{whole} is {probe.whole:.3f}, of which there is no share: frozen features tell "
             f"nothing of this task there; best at depth {best} ({probe.scores[best]:.3f})"
         )
+    if probe.within_error is not None:
+        sure = _resamples(probe) if probe.asked_share is None else ""
+        said += f"; within one standard error of the best at {probe.within_error}{sure}"
+    elif of_best:
+        said += "; too few labelled validation tiles to say how sure this is"
     if probe.chosen is None:
         return f"{said[0].upper()}{said[1:]}."
-    share = probe.share(probe.chosen)
-    there = f" ({share:.0%} of it)" if share is not None else ""
+    part = probe.share(probe.chosen)
+    there = f" ({part:.0%} of it)" if part is not None else ""
     return f"Chosen without labels: {probe.chosen}{there}; the probe says {said}."
+
+
+def _resamples(probe: Probe) -> str:
+    """How sure the depth is that the labels choose; empty where that is not known."""
+    if probe.depth_shares is None or probe.depth_interval is None or probe.said is None:
+        return ""
+    low, high = probe.depth_interval
+    return (
+        f" ({probe.depth_shares.get(probe.said, 0):.0%} of resamples choose it, 95% of them depths "
+        f"{low} to {high})"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
 
 
 def probe_columns(probe: Probe) -> list[str]:
     """Names of the columns of :func:`probe_rows`, the last of which has none."""
     whole = "of the best" if probe.reference == "best" else "of the full depth"
-    return ["layer", probe.metric, whole, *probe.others, ""]
+    error = [] if probe.errors is None else ["standard error"]
+    return ["layer", probe.metric, whole, *error, *probe.others, ""]
 
 
 def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
-    """Rows of a table: layer, score, share of the best, other metrics, what it is."""
+    """Rows of a table, with the columns of :func:`probe_columns`; the last says what it is."""
     rows = []
-    marks = {"chosen": probe.chosen, f"{SHARE:.0%} reached": probe.reaches(), "best": probe.best}
+    shares = {SHARE, probe.asked_share or SHARE}
+    marks = {
+        "chosen": probe.chosen,
+        **{f"{_percent(share)} reached": probe.reaches(share) for share in sorted(shares)},
+        "within one error": probe.within_error,
+        "best": probe.best,
+    }
     for layer, score in probe.scores.items():
-        share = probe.share(layer)
-        others = [f"{values[layer]:.3f}" for values in probe.others.values()]
+        part = probe.share(layer)
+        others = [] if probe.errors is None else [f"{probe.errors[layer]:.3f}"]
+        others += [f"{values[layer]:.3f}" for values in probe.others.values()]
         note = ", ".join(mark for mark, depth in marks.items() if depth == layer)
-        portion = "-" if share is None else f"{share:.1%}"
+        portion = "-" if part is None else f"{part:.1%}"
         rows.append((str(layer), f"{score:.3f}", portion, *others, note))
     return rows
 

@@ -35,6 +35,51 @@ def make(by_layer: list[float] = SCORES, **changes: Any) -> Probe:
     return Probe(**fields | changes)
 
 
+def sure(by_layer: list[float] = SCORES, **changes: Any) -> Probe:
+    """With what resamples of the validation tiles say."""
+    fields: dict[str, Any] = {
+        "errors": dict(enumerate([0.2, 0.1, 0.06, 0.06, 0.0, 0.05])),
+        "depth_shares": {2: 0.25, 3: 0.5, 4: 0.25},
+        "depth_interval": (2, 4),
+    }
+    return make(by_layer, **fields | changes)
+
+
+def test_the_smallest_depth_within_one_standard_error_of_the_best() -> None:
+    """A depth that is worse than one before can have an error large enough."""
+    assert make().within_error is None
+    assert make().said is None
+    assert sure().within_error == 3
+    wide = dict.fromkeys(range(6), 0.11) | {4: 0.0}
+    assert sure(errors=wide).within_error == 2
+    assert sure(errors=dict.fromkeys(range(6), 0.0)).within_error == 4
+    assert (sure().said, sure(asked_share=0.8).said, make(asked_share=1.0).said) == (3, 2, 4)
+
+
+def test_what_resamples_say_is_shown() -> None:
+    assert probe_sentence(sure()) == (
+        "94% of the best mIoU is reached at depth 4; best at 4; within one standard error of the "
+        "best at 3 (50% of resamples choose it, 95% of them depths 2 to 4)."
+    )
+    assert probe_sentence(sure(asked_share=0.8)) == (
+        "80% of the best mIoU is reached at depth 2 (25% of resamples choose it, 95% of them "
+        "depths 2 to 4); best at 4; within one standard error of the best at 3."
+    )
+    columns = ["layer", "mIoU", "of the best", "standard error", "pixel accuracy", ""]
+    assert probe_columns(sure()) == columns
+    assert probe_rows(sure())[3] == ("3", "0.750", "93.8%", "0.060", "0.750", "within one error")
+    notes = [row[-1] for row in probe_rows(sure(asked_share=0.925))]
+    assert notes[3:5] == ["92.5% reached, within one error", "94% reached, best"]
+    row = list(csv.DictReader(io.StringIO(sure().to_csv())))[1]
+    assert (row["standard_error"], row["pixel_accuracy"]) == ("0.1", "0.3")
+    data = json.loads(sure().to_json())
+    assert (data["within_error"], data["depth_interval"]) == (3, [2, 4])
+    (axes,) = probe_figure(sure()).axes
+    (bars,) = axes.containers
+    assert bars.has_yerr  # type: ignore[attr-defined]
+    assert "within one standard error of the best: depth 3" in axes.get_legend_handles_labels()[1]
+
+
 def test_the_smallest_depth_with_a_share_of_the_best_score() -> None:
     """Layer 0 is no depth, however good it is."""
     probe = make()
@@ -100,10 +145,13 @@ def test_shares_that_are_none(share: float) -> None:
 
 
 def test_the_sentence_compares_with_the_plan() -> None:
-    assert probe_sentence(make()) == ("94% of the best mIoU is reached at depth 4; best at 4.")
+    assert probe_sentence(make()) == (
+        "94% of the best mIoU is reached at depth 4; best at 4; too few labelled validation tiles "
+        "to say how sure this is."
+    )
     assert probe_sentence(make(chosen=2)) == (
         "Chosen without labels: 2 (87% of it); the probe says 94% of the best mIoU is reached at "
-        "depth 4; best at 4."
+        "depth 4; best at 4; too few labelled validation tiles to say how sure this is."
     )
     notes = [row[-1] for row in probe_rows(make([0.9, 0.3, 0.76, 0.7, 0.8, 0.7], chosen=2))]
     assert notes == ["", "", "chosen, 94% reached", "", "best", ""]
@@ -130,11 +178,21 @@ def test_csv_and_json_hold_every_layer() -> None:
         ({"others": {"F1": {0: float("nan")} | dict.fromkeys(range(1, 6), 0.0)}}, "must be finite"),
         ({"chosen": 6}, "chosen must be 1 to 5, got 6"),
         ({"reference": "last"}, "reference must be one of best, full, got 'last'"),
+        ({"asked_share": 1.5}, "share must be above 0 and at most 1, got 1.5"),
+        ({"depth_shares": None}, "errors, depth_shares and depth_interval of a probe go together"),
+        ({"errors": None}, "errors, depth_shares and depth_interval of a probe go together"),
+        ({"errors": {4: 0.0}}, "needs errors of layers 0 to the last"),
+        ({"errors": dict.fromkeys(range(6), 0.1)}, "errors must be 0 at the best depth 4"),
+        ({"errors": dict.fromkeys(range(6), 0.0) | {1: -0.1}}, "and none less: got"),
+        ({"depth_shares": {0: 1.0}}, "depth_shares must be of depths 1 to 5"),
+        ({"depth_shares": {1: 0.5}}, "depth_shares must be of depths 1 to 5"),
+        ({"depth_interval": (3, 2)}, "depth_interval must be of depths 1 to 5"),
+        ({"depth_interval": (2, 6)}, "depth_interval must be of depths 1 to 5"),
     ],
 )
 def test_a_probe_agrees_with_itself(changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make(**changes)
+        sure(**changes)
 
 
 # In a plan, and in its report.
@@ -144,7 +202,9 @@ def test_a_probe_agrees_with_itself(changes: Any, message: str) -> None:
 def probed(make_plan: MakePlan) -> PruningPlan:
     plan = make_plan()
     scores = [0.1 * layer for layer in range(1, 14)]
-    return plan.model_copy(update={"probe": make(scores, chosen=plan.depth)})
+    errors = dict.fromkeys(range(13), 0.05) | {12: 0.0}
+    probe = sure(scores, chosen=plan.depth, errors=errors)
+    return plan.model_copy(update={"probe": probe})
 
 
 def test_a_plan_keeps_its_probe(probed: PruningPlan) -> None:
@@ -182,7 +242,8 @@ def test_the_probe_of_another_depth_is_refused(probed: PruningPlan) -> None:
 
 def make_fields() -> dict[str, Any]:
     probe = make(chosen=None)
-    return {name: getattr(probe, name) for name in ("scores", "others", "penalties", "chosen")}
+    names = ("scores", "others", "penalties", "chosen", "errors", "depth_shares", "depth_interval")
+    return {name: getattr(probe, name) for name in names}
 
 
 def test_the_report_has_a_section_where_there_is_a_probe(
