@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.lightning import find_device
 from terratorch_simpler.probing.classes import ClassProbe
 from terratorch_simpler.probing.dense import DenseProbe
@@ -134,6 +135,11 @@ def run_probe(
     """As :func:`probe`, for a backbone that is built."""
     if plan is not None:
         backbone.check_plan(plan)
+        if plan.criterion == PROBE:
+            raise ValueError(
+                f"the plan was chosen by labels (criterion '{PROBE}') and holds their probe: give "
+                "one that was chosen without labels"
+            )
     train_source, val_source = (
         with_statistics(source, backbone) for source in _open(train, val, settings)
     )

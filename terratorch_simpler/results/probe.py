@@ -13,6 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from terratorch_simpler.criteria import best_depth
+
 SHARE = 0.94
 """Share of a score that counts as reached: what SIMPLER's abstract reports."""
 Reference = Literal["best", "full"]
@@ -138,7 +140,12 @@ class Probe:
     @property
     def best(self) -> int:
         """Depth with the largest score, the smallest of equal ones: 1 or more."""
-        return max(range(1, self.depth + 1), key=lambda depth: (self.scores[depth], -depth))
+        return best_depth(self.of_depths)
+
+    @property
+    def of_depths(self) -> dict[int, float]:
+        """The scores of depths 1 to the full one."""
+        return {depth: score for depth, score in self.scores.items() if depth > 0}
 
     @property
     def full(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import SHARE, Probe
@@ -22,11 +23,24 @@ def decision_sentence(plan: PruningPlan) -> str:
     backbone = plan.backbone
     share = backbone.kept_parameters / backbone.parameters
     sure = "" if plan.confidence is None else f", chosen by {plan.confidence:.0%} of resamples"
+    on = f"criterion {plan.criterion} on {plan.tiles.used} tiles"
+    if plan.criterion == PROBE and plan.probe is not None:
+        on = _labels_that_decide(plan.probe)
     which = "the first" if isinstance(plan.spec, int) else "a selection of"
     return (
         f"Keep {which} {plan.depth} of {plan.total_depth} blocks of {backbone.name} "
         f"({backbone.kept_parameters / 1e6:.2f} M parameters, {share:.0%} of the full backbone): "
-        f"criterion {plan.criterion} on {plan.tiles.used} tiles{sure}."
+        f"{on}{sure}."
+    )
+
+
+def _labels_that_decide(probe: Probe) -> str:
+    rule = "within one standard error of"
+    if probe.asked_share is not None:
+        rule = f"with {_percent(probe.asked_share)} of"
+    return (
+        f"criterion {PROBE}, the smallest depth {rule} the best {probe.metric} on "
+        f"{probe.train_tiles} training and {_several(probe.val_tiles, 'validation tile')}"
     )
 
 
@@ -38,9 +52,12 @@ def warnings_of(plan: PruningPlan) -> list[str]:
 def doubts(plan: PruningPlan) -> list[str]:
     """What to know before trusting the plan; empty where nothing speaks against it."""
     found = []
+    by_labels = plan.criterion == PROBE
     if plan.backbone.pretrained is False:
+        what = "the features" if by_labels else "similarity"
+        says = "say" if by_labels else "says"
         found.append(
-            f"{plan.backbone.name} was not pre-trained: similarity of random weights says nothing "
+            f"{plan.backbone.name} was not pre-trained: {what} of random weights {says} nothing "
             "about the depth a task needs (set pretrained)"
         )
     if plan.stabilizes is False:
@@ -49,7 +66,10 @@ def doubts(plan: PruningPlan) -> list[str]:
             f"(largest score {max(plan.scores.values()):+.4f}): cutting to {plan.depth} blocks may "
             "cost accuracy, compare with a deeper cut"
         )
-    if plan.settled is False:
+    if plan.settled is False and by_labels and plan.probe is not None:
+        sure = _resamples(plan.probe)
+        found.append(f"the labelled validation tiles do not settle depth {plan.depth}{sure}")
+    elif plan.settled is False:
         shares = ", ".join(f"{depth}: {share:.0%}" for depth, share in plan.depth_shares.items())
         found.append(f"the tiles do not settle the depth ({shares}): {_way_out(plan)}")
     if plan.output_scale is not None and not 1 / SAME_SCALE <= plan.output_scale <= SAME_SCALE:
@@ -58,7 +78,9 @@ def doubts(plan: PruningPlan) -> list[str]:
             f"{plan.output_scale:.2g} times as spread as that of all: a head without a norm of its "
             "own can train badly, take a decoder with batch norm (UperNetDecoder, UNetDecoder)"
         )
-    if plan.confidence is None and plan.scores:
+    if by_labels and plan.probe is not None:
+        found += _doubts_of_labels(plan.probe)
+    elif plan.confidence is None and plan.scores:
         found.append(
             f"{plan.tiles.used} tiles make too few groups to say how sure the depth is: use at "
             f"least {6 * plan.tiles.tiles_per_group} tiles"
@@ -68,6 +90,22 @@ def doubts(plan: PruningPlan) -> list[str]:
         found.append(
             f"the files do not declare one scale and offset ({scaling_sentence(plan.tiles)}): "
             "bring all of them to the same units"
+        )
+    return found
+
+
+def _doubts_of_labels(probe: Probe) -> list[str]:
+    """What to know before trusting a depth that labels chose."""
+    found = []
+    if probe.errors is None:
+        found.append(
+            "fewer than two labelled validation tiles leave nothing to resample: how sure the "
+            "depth is, is not known"
+        )
+    if probe.whole <= 0:
+        found.append(
+            f"frozen features tell nothing of this task (the best {probe.metric} is "
+            f"{probe.whole:.3f}): their depth says nothing either"
         )
     return found
 
