@@ -78,6 +78,7 @@ def doubts(plan: PruningPlan) -> list[str]:
             f"{plan.output_scale:.2g} times as spread as that of all: a head without a norm of its "
             "own can train badly, take a decoder with batch norm (UperNetDecoder, UNetDecoder)"
         )
+    found += disagreement(plan)
     if by_labels and plan.probe is not None:
         found += _doubts_of_labels(plan.probe)
     elif plan.confidence is None and plan.scores:
@@ -92,6 +93,33 @@ def doubts(plan: PruningPlan) -> list[str]:
             "bring all of them to the same units"
         )
     return found
+
+
+def disagreement(plan: PruningPlan) -> list[str]:
+    """What to know where labels and tiles alone say depths further apart than the labels' interval.
+
+    Of a plan that keeps the first blocks, chosen without labels, and holds a probe.
+    """
+    probe = plan.probe
+    if probe is None or probe.chosen is None or probe.depth_interval is None:
+        return []
+    low, high = probe.depth_interval
+    if low <= probe.chosen <= high:
+        return []
+    depths = str(low) if low == high else f"{low} to {high}"
+    return [f"labels say {depths} of {plan.total_depth} blocks, the tiles alone say {probe.chosen}"]
+
+
+def with_probe(plan: PruningPlan, probe: Probe) -> PruningPlan:
+    """A plan with what labels say beside it, and with a warning where they disagree."""
+    found = plan.model_copy(update={"probe": probe})
+    # A plan that does not say its warnings says what follows from it.
+    if plan.warnings is None:
+        return found
+    # It may hold another probe, of which this was said.
+    earlier = disagreement(plan)
+    kept = [warning for warning in plan.warnings if warning not in earlier]
+    return found.model_copy(update={"warnings": [*kept, *disagreement(found)]})
 
 
 def _doubts_of_labels(probe: Probe) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -150,11 +151,15 @@ class SelectionRun:
 
     def _with_probe(self, selection: Selection, task: Task) -> Selection:
         """The selection with what every depth offers on the labelled tiles in its plan."""
+        from terratorch_simpler.results.wording import disagreement, with_probe
+        from terratorch_simpler.selection.select import SelectionWarning
         from terratorch_simpler.task.probe import probe_task
 
-        plan = selection.plan
-        probe = probe_task(task, self._probing, plan, self.reporter)
-        return replace(selection, plan=plan.model_copy(update={"probe": probe}))
+        probe = probe_task(task, self._probing, selection.plan, self.reporter)
+        plan = with_probe(selection.plan, probe)
+        for message in disagreement(plan):
+            warnings.warn(message, SelectionWarning, stacklevel=3)
+        return replace(selection, plan=plan)
 
     @property
     def _probing(self) -> ProbeSettings:

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
+from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.cli import main
+from terratorch_simpler.probing.labels import Labels
+from terratorch_simpler.probing.probe import ProbeSettings, run_probe
 from terratorch_simpler.results.plan import PruningPlan
 from tests.cli.test_errors import (
     CONFIG,
@@ -299,6 +303,16 @@ def test_the_plan_of_another_backbone(
     said = capsys.readouterr().err
     assert "made for another backbone: prithvi_eo_v2_tiny_tl in the plan, prithvi_eo_tiny" in said
     assert not Path(OUTPUT).exists()
+
+
+def test_a_plan_that_labels_chose_has_its_probe(
+    make_plan: MakePlan, tiny_prithvi: nn.Module
+) -> None:
+    backbone = load_backbone(tiny_prithvi)
+    named = make_plan(name=backbone.label, fingerprint=backbone.fingerprint())
+    plan = named.model_copy(update={"criterion": "probe"})
+    with pytest.raises(ValueError, match=r"chosen by labels .* give one that was chosen without"):
+        run_probe(backbone, [], [], Labels("regression"), ProbeSettings(progress=False), plan)
 
 
 def test_a_failed_probe_loses_no_selection(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ import pytest
 from terratorch_simpler.report import probe_figure, report_files
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
-from terratorch_simpler.results.wording import probe_columns, probe_rows, probe_sentence
+from terratorch_simpler.results.wording import (
+    probe_columns,
+    probe_rows,
+    probe_sentence,
+    warnings_of,
+    with_probe,
+)
 from tests.conftest import MakePlan
 
 # Frozen features of the last blocks are often worse than those before.
@@ -211,6 +218,31 @@ def test_a_plan_keeps_its_probe(probed: PruningPlan) -> None:
     again = PruningPlan.from_json(probed.to_json(), "plan.json")
     assert again.probe == probed.probe
     assert again == probed
+
+
+@pytest.mark.parametrize(
+    ("interval", "warned"),
+    [
+        ((3, 4), []),
+        ((4, 6), []),
+        ((5, 7), ["labels say 5 to 7 of 12 blocks, the tiles alone say 4"]),
+        ((2, 2), ["labels say 2 of 12 blocks, the tiles alone say 4"]),
+    ],
+)
+def test_labels_and_tiles_that_disagree_by_more_than_the_interval_are_named(
+    probed: PruningPlan, interval: tuple[int, int], warned: list[str]
+) -> None:
+    assert probed.probe is not None
+    probe = replace(probed.probe, depth_interval=interval)
+    plan = probed.model_copy(update={"probe": None, "warnings": ["cloudy"]})
+    assert with_probe(plan, probe).warnings == ["cloudy", *warned]
+    assert with_probe(with_probe(plan, probe), probe) == with_probe(plan, probe)
+    # A plan that does not say its warnings says what follows from it.
+    silent = with_probe(plan.model_copy(update={"warnings": None}), probe)
+    assert silent.warnings is None
+    assert [said for said in warnings_of(silent) if said.startswith("labels")] == warned
+    # A plan of other blocks than the first has nothing to compare.
+    assert with_probe(plan, replace(probe, chosen=None)).warnings == ["cloudy"]
 
 
 def test_a_plan_without_a_probe_is_written_as_before(make_plan: MakePlan) -> None:
