@@ -35,6 +35,7 @@ ORDERS: Mapping[str, Sequence[str]] = {
         "precision",
         "lightning",
         "bands",
+        "baselines",
         "criteria",
         "similarity",
         "results",

@@ -244,6 +244,8 @@ CRITERIA: dict[str, Criterion] = {
 """Criteria that choose the depth themselves, by name."""
 OF_SIMILARITY = {name: rule for name, rule in CRITERIA.items() if rule.reads == SIMILARITY}
 """Those that read the similarity matrix."""
+PROBE = "probe"
+"""What decides where labels do, by a probe of every depth; it reads nothing of the pass."""
 
 
 def best_depth(scores: Scores) -> int:
@@ -253,7 +255,7 @@ def best_depth(scores: Scores) -> int:
 
 def unknown_criterion(name: str) -> str:
     """Message for a criterion that does not exist."""
-    return f"unknown criterion '{name}': one of {', '.join([*CRITERIA, *BASELINES])}"
+    return f"unknown criterion '{name}': one of {', '.join([*CRITERIA, PROBE, *BASELINES])}"
 
 
 def check_criterion(criterion: str, depth: int | None) -> None:
@@ -262,12 +264,12 @@ def check_criterion(criterion: str, depth: int | None) -> None:
     Raises:
         ValueError: With the way out.
     """
-    if criterion in CRITERIA and depth is not None:
+    if criterion in (*CRITERIA, PROBE) and depth is not None:
         raise ValueError(
             f"criterion '{criterion}' chooses the depth itself: leave depth out, or choose one of "
             f"{', '.join(BASELINES)}"
         )
     if criterion in BASELINES and depth is None:
         raise ValueError(f"criterion '{criterion}' needs a depth: say how many blocks to keep")
-    if criterion not in CRITERIA and criterion not in BASELINES:
+    if criterion not in (*CRITERIA, PROBE, *BASELINES):
         raise ValueError(unknown_criterion(criterion))

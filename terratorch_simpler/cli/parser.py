@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from terratorch_simpler.baselines import BASELINES
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import CRITERIA, PROBE
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.tiles import DEFAULT_SAMPLES, Mask
@@ -54,7 +54,8 @@ def _select() -> ArgumentParser:
     parser = ArgumentParser(
         description="Choose how many blocks of a backbone to keep, from unlabelled tiles. Name the "
         "config of a task, or a backbone with its tiles and bands.",
-        epilog=f"Criteria: {', '.join(CRITERIA)}. Baselines: {', '.join(BASELINES)}.",
+        epilog=f"Criteria: {', '.join(CRITERIA)}. Baselines: {', '.join(BASELINES)}. With the "
+        f"labels of --config: {PROBE}.",
         exit_on_error=False,
     )
     _add_backbone(parser)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.files import check_free, results_folder, write_files
-from terratorch_simpler.results.wording import probe_rows, probe_sentence
+from terratorch_simpler.results.wording import probe_columns, probe_rows, probe_sentence, with_probe
 from terratorch_simpler.task.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(options: Namespace) -> None:
             png: to_png(probe_figure(probe)),
         }
         if plan is not None:
-            files[planned] = plan.model_copy(update={"probe": probe}).to_json()
+            files[planned] = with_probe(plan, probe).to_json()
         write_files(files, options.overwrite)
     show(console, probe)
     console.print("Written: " + ", ".join(str(path) for path in files), soft_wrap=True)
@@ -89,9 +89,8 @@ def show(console: Console, probe: Probe) -> None:
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)
-    for column in ("layer", probe.metric, "of full", *probe.others):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    for column in probe_columns(probe):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in probe_rows(probe):
         table.add_row(*row)
     console.print(table)

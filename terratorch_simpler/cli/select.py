@@ -12,6 +12,7 @@ from rich.table import Table
 
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.cli.probe import show as show_probe
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.wording import (
     decision_sentence,
@@ -73,6 +74,8 @@ def check_options(options: Namespace) -> None:
         raise ValueError("name either the config of a task (--config) or a backbone (--backbone)")
     if options.probe and options.config is None:
         raise ValueError("--probe needs labels: name the config of a task (--config)")
+    if options.criterion == PROBE and options.config is None:
+        raise ValueError(f"--criterion {PROBE} needs labels: name the config of a task (--config)")
     if options.convert and options.config is None:
         raise ValueError("--convert needs a config to convert: name it (--config)")
     if options.config is not None:

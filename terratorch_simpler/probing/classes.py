@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,10 +11,13 @@ from torch import Tensor
 
 from terratorch_simpler.probing.dense import unseen_classes
 from terratorch_simpler.probing.labels import Labels
+from terratorch_simpler.probing.resampling import accuracies, average_precisions
 from terratorch_simpler.probing.ridge import PENALTIES
 from terratorch_simpler.results.probe import Scores
 
 Array = NDArray[np.float32]
+Scored = tuple[float, float, float, NDArray[Any]]
+"""Two scores and the penalty of a layer, and its answer to each tile."""
 
 
 class ClassProbe:
@@ -88,8 +93,11 @@ class ClassProbe:
                 "nothing to tell apart, use more tiles"
             )
 
-    def scores(self) -> tuple[Scores, list[str]]:
+    def scores(self, seed: int = 0) -> tuple[Scores, list[str]]:
         """Fit and score all layers; what to know before trusting the scores comes with them.
+
+        Args:
+            seed: Of the resamples.
 
         Raises:
             ValueError: If no validation tile is labelled.
@@ -107,15 +115,19 @@ class ClassProbe:
                 "no validation tile has any of the labels: average precision needs one"
             )
         score = _multilabel if several else _single
-        found: list[tuple[float, float, float]] = []
+        found: list[Scored] = []
         for layer in range(len(self._train[0][0])):
             x, z = (torch.cat([f[layer] for f, _ in p]).numpy() for p in (self._train, self._val))
             found.append(score(x, train, z, val))
-        main, other, penalties = (list(column) for column in zip(*found, strict=True))
+        main, other, penalties = (list(column) for column in list(zip(*found, strict=True))[:3])
+        answers = np.stack([answer for *_, answer in found])
+        resamples: NDArray[np.float64] | None
         if several:
+            resamples = average_precisions(answers, val[:, val.any(0)], seed)
             absent = np.flatnonzero(val.any(0) & ~train.any(0)).tolist()
             names = ("average precision", "macro F1")
         else:
+            resamples = accuracies(answers, seed)
             absent = sorted(set(val.tolist()) - set(train.tolist()))
             names = ("accuracy", "macro F1")
         said = unseen_classes(absent)
@@ -124,7 +136,7 @@ class ClassProbe:
                 f"{self._left_out} tiles are left out: their label is {self.labels.ignore_index}, "
                 "the ignore_index, or NaN"
             )
-        return Scores(names[0], main, {names[1]: other}, penalties), said
+        return Scores(names[0], main, {names[1]: other}, penalties, resamples), said
 
 
 def _fit(x: Array, y: NDArray[np.int64], scoring: str | None) -> tuple[object, float]:
@@ -138,24 +150,21 @@ def _fit(x: Array, y: NDArray[np.int64], scoring: str | None) -> tuple[object, f
     return model, float(ridge.alpha_ / len(x))
 
 
-def _single(
-    x: Array, y: NDArray[np.int64], z: Array, truth: NDArray[np.int64]
-) -> tuple[float, float, float]:
-    """Accuracy, macro F1 and the penalty of one layer."""
+def _single(x: Array, y: NDArray[np.int64], z: Array, truth: NDArray[np.int64]) -> Scored:
+    """Accuracy, macro F1 and the penalty of one layer, and which tiles are classified right."""
     from sklearn.metrics import accuracy_score, f1_score
 
     model, penalty = _fit(x, y, "accuracy")
     predicted = model.predict(z.astype(np.float64))  # type: ignore[attr-defined]
     f1 = f1_score(truth, predicted, average="macro", zero_division=0)
-    return float(accuracy_score(truth, predicted)), float(f1), penalty
+    return float(accuracy_score(truth, predicted)), float(f1), penalty, predicted == truth
 
 
-def _multilabel(
-    x: Array, y: NDArray[np.int64], z: Array, truth: NDArray[np.int64]
-) -> tuple[float, float, float]:
-    """Macro average precision, macro F1 and the penalty of one layer.
+def _multilabel(x: Array, y: NDArray[np.int64], z: Array, truth: NDArray[np.int64]) -> Scored:
+    """Macro average precision, macro F1 and the penalty of one layer, and what it decides.
 
-    Both are means over the classes that the validation tiles hold: of others there is no precision.
+    Both scores are means over the classes that the validation tiles hold: of others there is no
+    precision.
     """
     from sklearn.metrics import average_precision_score, f1_score
 
@@ -166,4 +175,4 @@ def _multilabel(
     truth, decided = truth[:, there], decided[:, there]
     precision = average_precision_score(truth, decided, average="macro")
     f1 = f1_score(truth, decided > 0, average="macro", zero_division=0)
-    return float(precision), float(f1), penalty
+    return float(precision), float(f1), penalty, decided

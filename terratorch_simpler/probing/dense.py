@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from terratorch_simpler.probing.labels import Cells, Labels, cells_of
+from terratorch_simpler.probing.resampling import BlockSums, jaccards, r2s
 from terratorch_simpler.probing.ridge import FOLDS, Fit, RidgeStream
 from terratorch_simpler.results.probe import Scores
 
@@ -47,7 +48,7 @@ class DenseProbe:
         self.fits: list[Fit] = []
         self._origin: float | None = None
         self._counts = torch.zeros(0)
-        self._errors = torch.zeros(0)
+        self._blocks = BlockSums()
         self._learned = self._validated = torch.zeros(0)
 
     def learn(self, features: Tensor, mask: Tensor, grid: tuple[int, int], first: int) -> None:
@@ -120,7 +121,6 @@ class DenseProbe:
         self.fits = self.stream.fit(classes=self.labels.kind == "segmentation")
         layers, targets = len(self.fits), len(sums)
         self._counts = torch.zeros(layers, targets, targets, dtype=torch.float64)
-        self._errors = torch.zeros(layers, dtype=torch.float64)
         self._validated = torch.zeros_like(self._learned)
 
     def validate(self, features: Tensor, mask: Tensor, grid: tuple[int, int]) -> None:
@@ -129,6 +129,7 @@ class DenseProbe:
         cells = self._cells(mask, grid)
         self._validated += _total(cells)
         labelled = (cells.pixels > 0).flatten()
+        blocks = self._blocks.of(cells.pixels > 0)
         if not labelled.any():
             return
         shifted = self.stream.features(features.flatten(1, 2)[:, labelled.to(features.device)])
@@ -138,13 +139,21 @@ class DenseProbe:
         if self.labels.kind == "segmentation":
             choice = torch.nn.functional.one_hot(predicted.argmax(-1), sums.shape[-1]).double()
             self._counts += sums.T @ choice
+            overlap = sums * choice
+            union = sums + pixels[:, None] * choice - overlap
+            self._blocks.add(blocks, overlap=overlap, union=union)
         else:
             value = predicted[..., 0]
             # The sum over a token's pixels of (y - value)^2.
-            self._errors += (squares - 2 * value * sums[:, 0] + pixels * value.square()).sum(-1)
+            errors = squares - 2 * value * sums[:, 0] + pixels * value.square()
+            totals = torch.stack([pixels, sums[:, 0], squares], dim=-1)
+            self._blocks.add(blocks, errors=errors[..., None], totals=totals)
 
-    def scores(self) -> tuple[Scores, list[str]]:
+    def scores(self, seed: int = 0) -> tuple[Scores, list[str]]:
         """Scores of all layers, and what to know before trusting them.
+
+        Args:
+            seed: Of the resamples.
 
         Raises:
             ValueError: If no validation pixel is labelled, or all have one value.
@@ -163,14 +172,19 @@ class DenseProbe:
                     f"the validation labels are {self._mean(sums, pixels):g} everywhere: R2 is the "
                     "share of their variance that is explained, and they have none"
                 )
-            r2 = (1 - self._errors / spread).tolist()
-            rmse = (self._errors / pixels).clamp_min(0).sqrt().tolist()
-            return Scores("R2", r2, {"RMSE": rmse}, penalties), []
+            by_block, totals = self._blocks["errors"].squeeze(-1), self._blocks["totals"]
+            errors = torch.from_numpy(by_block.sum(-1))
+            r2 = (1 - errors / spread).tolist()
+            rmse = (errors / pixels).clamp_min(0).sqrt().tolist()
+            resamples = r2s(by_block, totals, seed)
+            return Scores("R2", r2, {"RMSE": rmse}, penalties, resamples), []
         accuracy = (self._counts.diagonal(dim1=1, dim2=2).sum(-1) / pixels).tolist()
         others = {"pixel accuracy": accuracy}
         miou = [self._miou(counts) for counts in self._counts]
         unseen = ((sums > 0) & (self._learned[1:-1] == 0)).nonzero().flatten().tolist()
-        return Scores("mIoU", miou, others, penalties), unseen_classes(unseen)
+        overlap, union = self._blocks["overlap"], self._blocks["union"]
+        resamples = jaccards(overlap, union, self.labels.ignore_index, seed)
+        return Scores("mIoU", miou, others, penalties, resamples), unseen_classes(unseen)
 
     def _mean(self, sums: Tensor, pixels: Tensor) -> float:
         return float(sums[0] / pixels) + (self._origin or 0.0)

@@ -12,12 +12,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.lightning import find_device
 from terratorch_simpler.probing.classes import ClassProbe
 from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Kind, Labels
 from terratorch_simpler.probing.loop import ProbeLoop, run_loop
 from terratorch_simpler.probing.tokens import FeatureReader
+from terratorch_simpler.probing.uncertainty import uncertainty
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe, Scores
@@ -36,15 +38,18 @@ class ProbeSettings:
 
     Attributes:
         samples: Most training tiles to use; None for all.
-        seed: Seed of their choice from a datamodule.
+        seed: Seed of their choice from a datamodule, and of the resamples of validation tiles.
         accelerator: Lightning's ``accelerator``.
         progress: Show a progress bar.
+        share: Choose the smallest depth with this share of the best score; None: the smallest
+            within one standard error of it.
     """
 
     samples: int | None = None
     seed: int = 0
     accelerator: str = "auto"
     progress: bool = True
+    share: float | None = None
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < MIN_TILES:
@@ -87,7 +92,7 @@ def probe(
         ignore_index: Label of pixels or tiles that count for nothing.
         plan: A plan for this backbone, or its file, to compare with.
         samples: Most training tiles to use; None for all.
-        seed: Seed of their choice from a datamodule.
+        seed: Seed of their choice from a datamodule, and of the resamples of validation tiles.
         accelerator: Lightning's ``accelerator``; one device is used, in 32 bits.
         progress: Show a progress bar.
         blocks: Dotted name of the backbone's list of blocks, where no rule finds the one that is
@@ -95,7 +100,7 @@ def probe(
         **arguments: Arguments of the registry's builder, such as ``pretrained=True``.
 
     Returns:
-        The score of every depth.
+        The score of every depth, and how sure the differences between them are.
 
     Raises:
         ValueError: If the backbone cannot be cut, tiles or labels do not fit it or the task, there
@@ -130,6 +135,11 @@ def run_probe(
     """As :func:`probe`, for a backbone that is built."""
     if plan is not None:
         backbone.check_plan(plan)
+        if plan.criterion == PROBE:
+            raise ValueError(
+                f"the plan was chosen by labels (criterion '{PROBE}') and holds their probe: give "
+                "one that was chosen without labels"
+            )
     train_source, val_source = (
         with_statistics(source, backbone) for source in _open(train, val, settings)
     )
@@ -144,10 +154,16 @@ def run_probe(
     validated = run_loop(loop, settings.accelerator, settings.progress)
     if validated == 0:
         raise ValueError("there are no tiles to validate on: give some as val")
-    scores, doubts = head.scores()
+    scores, doubts = head.scores(settings.seed)
     for doubt in doubts:
         warnings.warn(doubt, ProbeWarning, stacklevel=3)
     found = _probe(backbone, labels, scores, learned, validated)
+    if scores.resamples is not None:
+        sure = uncertainty(scores.resamples, found.best, settings.share)
+        found = replace(
+            found, errors=sure.errors, depth_shares=sure.shares, depth_interval=sure.interval
+        )
+    found = replace(found, asked_share=settings.share)
     return found if plan is None else beside(found, plan)
 
 
@@ -207,4 +223,5 @@ def _probe(backbone: Backbone, labels: Labels, scores: Scores, train: int, val: 
         penalties=by_layer(scores.penalties),
         train_tiles=train,
         val_tiles=val,
+        reference="best",
     )

@@ -107,12 +107,20 @@ def probe_figure(probe: Probe) -> Figure:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     layers, scores = list(probe.scores), list(probe.scores.values())
-    axes.plot(layers, scores, color=KEPT, marker="o")
-    reached = probe.reaches()
+    errors = None if probe.errors is None else [probe.errors[layer] for layer in layers]
+    # Of the difference to the best depth, which has none.
+    axes.errorbar(layers, scores, yerr=errors, color=KEPT, marker="o", capsize=2, elinewidth=1)
+    share = SHARE if probe.asked_share is None else probe.asked_share
+    reached = probe.reaches(share)
     if reached is not None:
-        axes.axhline(SHARE * probe.full, color=REMOVED, linestyle="--", linewidth=1)
-        label = f"{SHARE:.0%} of the full depth's score: depth {reached}"
+        axes.axhline(share * probe.whole, color=REMOVED, linestyle="--", linewidth=1)
+        whole = "the best" if probe.reference == "best" else "the full depth's"
+        label = f"{100 * share:g}% of {whole} score: depth {reached}"
         axes.axvline(reached, color=REMOVED, linestyle="--", linewidth=1, label=label)
+    within = probe.within_error
+    if within is not None:
+        label = f"within one standard error of the best: depth {within}"
+        axes.axvline(within, color=KEPT, linestyle=":", linewidth=1.5, label=label)
     if probe.chosen is not None:
         label = f"chosen without labels: depth {probe.chosen}"
         axes.axvline(probe.chosen, color=SHARE_COLOR, linewidth=1.5, label=label)

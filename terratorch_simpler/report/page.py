@@ -13,6 +13,7 @@ from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import (
     decision_sentence,
     others_rows,
+    probe_columns,
     probe_rows,
     probe_sentence,
     savings_rows,
@@ -72,7 +73,7 @@ def _probe(plan: PruningPlan) -> dict[str, Any] | None:
     return {
         "sentence": probe_sentence(probe),
         "figure": uri(to_png(probe_figure(probe))),
-        "metrics": [probe.metric, "of the full depth", *probe.others],
+        "columns": probe_columns(probe),
         "rows": probe_rows(probe),
         "tiles": (probe.train_tiles, probe.val_tiles),
     }

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_serializer,
     model_serializer,
     model_validator,
 )
@@ -21,6 +22,7 @@ from pydantic import (
 from terratorch_simpler.baselines import BASELINES, Matrix
 from terratorch_simpler.criteria import (
     CRITERIA,
+    PROBE,
     SETTLED,
     SIMILARITY,
     best_depth,
@@ -28,7 +30,7 @@ from terratorch_simpler.criteria import (
 )
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
-from terratorch_simpler.results.probe import Probe
+from terratorch_simpler.results.probe import LATER, Probe
 from terratorch_simpler.results.savings import Savings
 from terratorch_simpler.results.tiles import TilesRecord
 
@@ -183,9 +185,32 @@ class PruningPlan(_Record):
                     f"criterion '{self.criterion}' keeps the first {best_depth(scores)} blocks, "
                     f"kept_blocks says {self.kept_blocks}"
                 )
+        elif self.criterion == PROBE:
+            self._check_follows_from_labels()
         elif self.criterion not in BASELINES:
             raise ValueError(unknown_criterion(self.criterion))
         return self
+
+    def _check_follows_from_labels(self) -> None:
+        """Refuse a decision of labels that the probe's record does not say."""
+        probe = self.probe
+        if probe is None:
+            raise ValueError(f"criterion '{PROBE}' needs the record of the probe, which is missing")
+        if self.scores != probe.of_depths:
+            raise ValueError("scores are not those of the probe")
+        if probe.said is None or self.kept_blocks != list(range(probe.said)):
+            raise ValueError(
+                f"the labels keep the first {probe.said} blocks, kept_blocks says "
+                f"{self.kept_blocks}"
+            )
+        sure = (self.depth_shares, self.depth_interval, self.confidence)
+        shares = probe.depth_shares or {}
+        if sure != (
+            shares,
+            probe.depth_interval,
+            shares.get(self.depth, 0.0) if shares else None,
+        ):
+            raise ValueError("depth_shares, depth_interval and confidence are not the probe's")
 
     @model_serializer(mode="wrap")
     def _without_what_was_not_measured(
@@ -196,6 +221,18 @@ class PruningPlan(_Record):
             name: value
             for name, value in serialize(self).items()
             if value is not None or name not in _OPTIONAL
+        }
+
+    @field_serializer("probe", mode="wrap")
+    def _probe_as_it_was(
+        self, probe: Probe | None, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any] | None:
+        # The first records are written back as they were.
+        written = serialize(probe)
+        return written and {
+            name: value
+            for name, value in written.items()
+            if name not in LATER or value != LATER[name]
         }
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import SHARE, Probe
@@ -22,11 +23,24 @@ def decision_sentence(plan: PruningPlan) -> str:
     backbone = plan.backbone
     share = backbone.kept_parameters / backbone.parameters
     sure = "" if plan.confidence is None else f", chosen by {plan.confidence:.0%} of resamples"
+    on = f"criterion {plan.criterion} on {plan.tiles.used} tiles"
+    if plan.criterion == PROBE and plan.probe is not None:
+        on = _labels_that_decide(plan.probe)
     which = "the first" if isinstance(plan.spec, int) else "a selection of"
     return (
         f"Keep {which} {plan.depth} of {plan.total_depth} blocks of {backbone.name} "
         f"({backbone.kept_parameters / 1e6:.2f} M parameters, {share:.0%} of the full backbone): "
-        f"criterion {plan.criterion} on {plan.tiles.used} tiles{sure}."
+        f"{on}{sure}."
+    )
+
+
+def _labels_that_decide(probe: Probe) -> str:
+    rule = "within one standard error of"
+    if probe.asked_share is not None:
+        rule = f"with {_percent(probe.asked_share)} of"
+    return (
+        f"criterion {PROBE}, the smallest depth {rule} the best {probe.metric} on "
+        f"{probe.train_tiles} training and {_several(probe.val_tiles, 'validation tile')}"
     )
 
 
@@ -38,9 +52,12 @@ def warnings_of(plan: PruningPlan) -> list[str]:
 def doubts(plan: PruningPlan) -> list[str]:
     """What to know before trusting the plan; empty where nothing speaks against it."""
     found = []
+    by_labels = plan.criterion == PROBE
     if plan.backbone.pretrained is False:
+        what = "the features" if by_labels else "similarity"
+        says = "say" if by_labels else "says"
         found.append(
-            f"{plan.backbone.name} was not pre-trained: similarity of random weights says nothing "
+            f"{plan.backbone.name} was not pre-trained: {what} of random weights {says} nothing "
             "about the depth a task needs (set pretrained)"
         )
     if plan.stabilizes is False:
@@ -49,7 +66,10 @@ def doubts(plan: PruningPlan) -> list[str]:
             f"(largest score {max(plan.scores.values()):+.4f}): cutting to {plan.depth} blocks may "
             "cost accuracy, compare with a deeper cut"
         )
-    if plan.settled is False:
+    if plan.settled is False and by_labels and plan.probe is not None:
+        sure = _resamples(plan.probe)
+        found.append(f"the labelled validation tiles do not settle depth {plan.depth}{sure}")
+    elif plan.settled is False:
         shares = ", ".join(f"{depth}: {share:.0%}" for depth, share in plan.depth_shares.items())
         found.append(f"the tiles do not settle the depth ({shares}): {_way_out(plan)}")
     if plan.output_scale is not None and not 1 / SAME_SCALE <= plan.output_scale <= SAME_SCALE:
@@ -58,7 +78,10 @@ def doubts(plan: PruningPlan) -> list[str]:
             f"{plan.output_scale:.2g} times as spread as that of all: a head without a norm of its "
             "own can train badly, take a decoder with batch norm (UperNetDecoder, UNetDecoder)"
         )
-    if plan.confidence is None and plan.scores:
+    found += disagreement(plan)
+    if by_labels and plan.probe is not None:
+        found += _doubts_of_labels(plan.probe)
+    elif plan.confidence is None and plan.scores:
         found.append(
             f"{plan.tiles.used} tiles make too few groups to say how sure the depth is: use at "
             f"least {6 * plan.tiles.tiles_per_group} tiles"
@@ -68,6 +91,49 @@ def doubts(plan: PruningPlan) -> list[str]:
         found.append(
             f"the files do not declare one scale and offset ({scaling_sentence(plan.tiles)}): "
             "bring all of them to the same units"
+        )
+    return found
+
+
+def disagreement(plan: PruningPlan) -> list[str]:
+    """What to know where labels and tiles alone say depths further apart than the labels' interval.
+
+    Of a plan that keeps the first blocks, chosen without labels, and holds a probe.
+    """
+    probe = plan.probe
+    if probe is None or probe.chosen is None or probe.depth_interval is None:
+        return []
+    low, high = probe.depth_interval
+    if low <= probe.chosen <= high:
+        return []
+    depths = str(low) if low == high else f"{low} to {high}"
+    return [f"labels say {depths} of {plan.total_depth} blocks, the tiles alone say {probe.chosen}"]
+
+
+def with_probe(plan: PruningPlan, probe: Probe) -> PruningPlan:
+    """A plan with what labels say beside it, and with a warning where they disagree."""
+    found = plan.model_copy(update={"probe": probe})
+    # A plan that does not say its warnings says what follows from it.
+    if plan.warnings is None:
+        return found
+    # It may hold another probe, of which this was said.
+    earlier = disagreement(plan)
+    kept = [warning for warning in plan.warnings if warning not in earlier]
+    return found.model_copy(update={"warnings": [*kept, *disagreement(found)]})
+
+
+def _doubts_of_labels(probe: Probe) -> list[str]:
+    """What to know before trusting a depth that labels chose."""
+    found = []
+    if probe.errors is None:
+        found.append(
+            "fewer than two labelled validation tiles leave nothing to resample: how sure the "
+            "depth is, is not known"
+        )
+    if probe.whole <= 0:
+        found.append(
+            f"frozen features tell nothing of this task (the best {probe.metric} is "
+            f"{probe.whole:.3f}): their depth says nothing either"
         )
     return found
 
@@ -127,35 +193,73 @@ def _several(count: int, what: str) -> str:
 
 def probe_sentence(probe: Probe) -> str:
     """From which depth on it is good enough, beside what was chosen without labels."""
-    full, best = probe.full, probe.best
-    reached = probe.reaches()
-    if reached is None:
+    of_best = probe.reference == "best"
+    whole = f"the best {probe.metric}" if of_best else f"the full depth's {probe.metric}"
+    share = SHARE if probe.asked_share is None else probe.asked_share
+    reached, best = probe.reaches(share), probe.best
+    if reached is not None:
+        sure = "" if probe.asked_share is None else _resamples(probe)
+        said = f"{_percent(share)} of {whole} is reached at depth {reached}{sure}; best at {best}"
+    elif of_best:
         said = (
-            f"the full depth's {probe.metric} is {full:.3f}, of which there is no share: frozen "
-            f"features tell nothing of this task there; best at depth {best} "
-            f"({probe.scores[best]:.3f})"
+            f"{whole} is {probe.whole:.3f} (depth {best}), of which there is no share: frozen "
+            "features tell nothing of this task"
         )
     else:
         said = (
-            f"{SHARE:.0%} of the full depth's {probe.metric} is reached at depth {reached}; "
-            f"best at {best}"
+            f"{whole} is {probe.whole:.3f}, of which there is no share: frozen features tell "
+            f"nothing of this task there; best at depth {best} ({probe.scores[best]:.3f})"
         )
+    if probe.within_error is not None:
+        sure = _resamples(probe) if probe.asked_share is None else ""
+        said += f"; within one standard error of the best at {probe.within_error}{sure}"
+    elif of_best:
+        said += "; too few labelled validation tiles to say how sure this is"
     if probe.chosen is None:
         return f"{said[0].upper()}{said[1:]}."
-    share = probe.share(probe.chosen)
-    there = f" ({share:.0%} of it)" if share is not None else ""
+    part = probe.share(probe.chosen)
+    there = f" ({part:.0%} of it)" if part is not None else ""
     return f"Chosen without labels: {probe.chosen}{there}; the probe says {said}."
 
 
+def _resamples(probe: Probe) -> str:
+    """How sure the depth is that the labels choose; empty where that is not known."""
+    if probe.depth_shares is None or probe.depth_interval is None or probe.said is None:
+        return ""
+    low, high = probe.depth_interval
+    return (
+        f" ({probe.depth_shares.get(probe.said, 0):.0%} of resamples choose it, 95% of them depths "
+        f"{low} to {high})"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+def probe_columns(probe: Probe) -> list[str]:
+    """Names of the columns of :func:`probe_rows`, the last of which has none."""
+    whole = "of the best" if probe.reference == "best" else "of the full depth"
+    error = [] if probe.errors is None else ["standard error"]
+    return ["layer", probe.metric, whole, *error, *probe.others, ""]
+
+
 def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
-    """Rows of a table: layer, score, share of the full depth's, other metrics, what it is."""
+    """Rows of a table, with the columns of :func:`probe_columns`; the last says what it is."""
     rows = []
-    marks = {"chosen": probe.chosen, f"{SHARE:.0%} reached": probe.reaches(), "best": probe.best}
+    shares = {SHARE, probe.asked_share or SHARE}
+    marks = {
+        "chosen": probe.chosen,
+        **{f"{_percent(share)} reached": probe.reaches(share) for share in sorted(shares)},
+        "within one error": probe.within_error,
+        "best": probe.best,
+    }
     for layer, score in probe.scores.items():
-        share = probe.share(layer)
-        others = [f"{values[layer]:.3f}" for values in probe.others.values()]
+        part = probe.share(layer)
+        others = [] if probe.errors is None else [f"{probe.errors[layer]:.3f}"]
+        others += [f"{values[layer]:.3f}" for values in probe.others.values()]
         note = ", ".join(mark for mark, depth in marks.items() if depth == layer)
-        portion = "-" if share is None else f"{share:.1%}"
+        portion = "-" if part is None else f"{part:.1%}"
         rows.append((str(layer), f"{score:.3f}", portion, *others, note))
     return rows
 

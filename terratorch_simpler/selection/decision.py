@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from terratorch_simpler.baselines import BASELINES, Matrix, baseline_blocks
 from terratorch_simpler.criteria import (
     CRITERIA,
+    PROBE,
     SIMILARITY,
     Scores,
     best_depth,
     check_criterion,
 )
+from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.selection.certainty import Certainty, assess, summary
 
 
@@ -69,14 +71,21 @@ class Decision:
     others: dict[str, list[int]]
 
 
-def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> Decision:
+def decide(
+    evidence: Evidence,
+    criterion: str,
+    depth: int | None,
+    seed: int,
+    labelled: Probe | None = None,
+) -> Decision:
     """Choose the blocks to keep, and what every other criterion would have kept.
 
     Args:
         evidence: Of one pass.
-        criterion: One of the criteria, or a baseline.
+        criterion: One of the criteria, a baseline, or ``probe``.
         depth: How many blocks a baseline keeps; None for a criterion.
         seed: Seed of the bootstrap.
+        labelled: What labels say of every depth; ``probe`` needs it.
 
     Raises:
         ValueError: If the criterion and the depth do not go together, the depth does not exist, or
@@ -94,15 +103,27 @@ def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> 
         for name, rule in CRITERIA.items()
         if (total >= rule.min_depth or name == criterion) and rule.reads in names
     }
-    chosen = best_depth(scored[criterion]) if depth is None else depth
+    certainty, stabilizes = Certainty({}), None
+    if criterion == PROBE:
+        assert labelled is not None
+        assert labelled.said is not None
+        chosen = labelled.said
+        certainty = Certainty(labelled.depth_shares or {}, labelled.depth_interval)
+    elif depth is None:
+        chosen = best_depth(scored[criterion])
+        certainty = assess(evidence.values(CRITERIA[criterion].reads), criterion, seed)
+        stabilizes = CRITERIA[criterion].stabilizes(scored[criterion])
+    else:
+        chosen = depth
     if not 1 <= chosen <= total:
         raise ValueError(f"depth is {chosen}, but this backbone has {total} blocks")
     keeps = {name: list(range(best_depth(scores))) for name, scores in scored.items()}
     for name in BASELINES:
         keeps[name] = baseline_blocks(name, evidence.cosine, evidence.angle, chosen)
-    certainty = Certainty({})
-    if depth is None:
-        certainty = assess(evidence.values(CRITERIA[criterion].reads), criterion, seed)
+    scores = scored.get(criterion, {})
+    if labelled is not None:
+        keeps[PROBE] = list(range(chosen))
+        scores = labelled.of_depths
     return Decision(
         kept_blocks=keeps.pop(criterion),
         similarity=similarity,
@@ -112,9 +133,9 @@ def decide(evidence: Evidence, criterion: str, depth: int | None, seed: int) -> 
             for name, rule in CRITERIA.items()
             if rule.reads in evidence.missing
         },
-        scores=scored.get(criterion, {}),
+        scores=scores,
         confidence=certainty.shares.get(chosen, 0.0) if certainty.shares else None,
         certainty=certainty,
-        stabilizes=CRITERIA[criterion].stabilizes(scored[criterion]) if depth is None else None,
+        stabilizes=stabilizes,
         others=keeps,
     )

@@ -155,7 +155,7 @@ class SelectionLoop(TilePass):
     def has_enough(self) -> bool:
         """Whether the choice is settled, which is noted; every process says the same."""
         settings = self.settings
-        if settings.depth is not None or not settings.early_stop:
+        if settings.criterion not in CRITERIA or not settings.early_stop:
             return False
         if not may_stop_at(self.seen, self.size):
             return False

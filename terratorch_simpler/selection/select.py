@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from inspect import signature
@@ -15,9 +16,10 @@ from torch import nn
 from terratorch_simpler.backbones.backbone import Backbone, count_parameters, load_backbone
 from terratorch_simpler.backbones.pruned import PrunedBackbone
 from terratorch_simpler.bands import band_names
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import CRITERIA, PROBE
 from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.results.plan import BackboneRecord, PruningPlan
+from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.wording import doubts
 from terratorch_simpler.selection.decision import Decision, Evidence, decide
 from terratorch_simpler.selection.groups import TILES_PER_GROUP
@@ -101,20 +103,38 @@ def select(
         (True, 12)
     """
     settings, arguments = settings_from(settings, options)
+    _check_labels(settings, None)
     return run_selection(load_backbone(backbone, blocks=blocks, **arguments), tiles, settings).plan
 
 
-def run_selection(backbone: Backbone, tiles: TileInput, settings: Settings) -> Selection:
-    """As :func:`select`, for a backbone that is built, with what the report needs."""
+def run_selection(
+    backbone: Backbone,
+    tiles: TileInput,
+    settings: Settings,
+    probing: Callable[[], Probe] | None = None,
+) -> Selection:
+    """As :func:`select`, for a backbone that is built, with what the report needs.
+
+    Args:
+        backbone: The full backbone.
+        tiles: As there.
+        settings: As there.
+        probing: Measures what labels say of every depth, where they decide.
+
+    Raises:
+        ValueError: As there, or if labels are to decide and there is nothing that reads them.
+    """
+    _check_labels(settings, probing)
     samples, seed = samples_and_seed(tiles, settings.samples, settings.seed)
     source = with_statistics(open_source(tiles, samples, seed), backbone)
     if settings.criterion in CRITERIA:
         CRITERIA[settings.criterion].check_depth(backbone.depth)
     loop = SelectionLoop(backbone, source, settings, seed, samples)
     run_loop(loop)
-    decision = decide(loop.evidence, settings.criterion, settings.depth, seed)
+    labelled = probing() if probing is not None else None
+    decision = decide(loop.evidence, settings.criterion, settings.depth, seed, labelled)
     pruned = prune_backbone(backbone, decision.kept_blocks)
-    plan = _make_plan(backbone, pruned, source, settings, decision, loop, seed)
+    plan = _make_plan(backbone, pruned, source, settings, decision, loop, seed, labelled)
     warned = [statistics.warning() for statistics in loop.inputs.values()]
     said = [message for message in [*warned, *doubts(plan)] if message is not None]
     plan = plan.model_copy(update={"warnings": said})
@@ -122,6 +142,16 @@ def run_selection(backbone: Backbone, tiles: TileInput, settings: Settings) -> S
         warnings.warn(message, SelectionWarning, stacklevel=3)
     assert loop.example is not None
     return Selection(plan, pruned, loop.thumbnails, loop.example)
+
+
+def _check_labels(settings: Settings, probing: Callable[[], Probe] | None) -> None:
+    """Refuse labels as what decides where nothing reads them."""
+    if settings.criterion == PROBE and probing is None:
+        raise ValueError(
+            f"criterion '{PROBE}' needs the labels of a task's config: use 'terratorch-simpler "
+            f"select --config TASK.yaml --criterion {PROBE}', or select_task in Python, and name "
+            "its plan here"
+        )
 
 
 def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
@@ -138,8 +168,8 @@ def calibrate(backbone: Backbone, calibration: dict[str, Any]) -> PruningPlan:
     for_tiles = signature(GeoTiffTiles).parameters.keys()
     chips = {key: value for key, value in calibration.items() if key in for_tiles}
     others = {key: value for key, value in calibration.items() if key not in for_tiles}
-    # One process selects, whatever the training runs on.
-    known = {field.name for field in fields(Settings)} - {"devices", "num_nodes"}
+    # One process selects, whatever the training runs on, and without labels.
+    known = {field.name for field in fields(Settings)} - {"devices", "num_nodes", "share"}
     unknown = sorted(others.keys() - known)
     if unknown or "tiles" not in calibration:
         raise ValueError(
@@ -160,6 +190,7 @@ def _make_plan(
     decision: Decision,
     loop: SelectionLoop,
     seed: int,
+    labelled: Probe | None,
 ) -> PruningPlan:
     return PruningPlan(
         depth=len(decision.kept_blocks),
@@ -179,6 +210,7 @@ def _make_plan(
         similarity=decision.similarity.tolist(),
         statistics=decision.statistics,
         unread=decision.unread or None,
+        probe=labelled,
         backbone=BackboneRecord(
             name=backbone.label,
             arguments=plain(backbone.arguments),

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
-from terratorch_simpler.criteria import check_criterion
+from terratorch_simpler.criteria import PROBE, check_criterion
+from terratorch_simpler.results.probe import check_share
 from terratorch_simpler.tiles import MIN_TILES, Pooling, check_sampling
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -18,8 +19,11 @@ class Settings:
     """How to select.
 
     Attributes:
-        criterion: What decides: a criterion, or a baseline together with ``depth``.
+        criterion: What decides: a criterion, a baseline together with ``depth``, or ``probe``: the
+            labels of a task's config.
         depth: How many blocks a baseline keeps.
+        share: With ``probe``, keep the smallest depth with this share of the best score; unless
+            named, the smallest within one standard error of it.
         pooling: What a sample is: ``tokens`` for patch tokens, ``mean`` for the mean of a tile.
         tokens: Patch tokens drawn of each tile.
         samples: Most tiles to use; unless named, what the tiles say, or 512.
@@ -37,6 +41,7 @@ class Settings:
 
     criterion: str = "simpler"
     depth: int | None = None
+    share: float | None = None
     pooling: Pooling = "tokens"
     tokens: int = 16
     samples: int | None = None
@@ -50,6 +55,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_criterion(self.criterion, self.depth)
+        if self.share is not None:
+            if self.criterion != PROBE:
+                raise ValueError(
+                    f"share goes with criterion '{PROBE}', not with '{self.criterion}': leave it "
+                    "out"
+                )
+            check_share(self.share)
         check_sampling(self.pooling, self.tokens)
         if self.samples is not None and self.samples < MIN_TILES:
             raise ValueError(f"samples must be at least {MIN_TILES}, got {self.samples}")

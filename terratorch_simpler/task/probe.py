@@ -69,3 +69,24 @@ def probe_task(
     assert task.datamodule is not None
     reporter.say(f"Probing {task.backbone.depth} blocks of {task.backbone.label} ...")
     return run_probe(task.backbone, task.datamodule, None, labels, settings, plan)
+
+
+def probe_to_decide(task: Task, settings: ProbeSettings, reporter: Reporter) -> Probe:
+    """As :func:`probe_task`, for labels that decide.
+
+    Raises:
+        ValueError: As there, or if they say no depth.
+    """
+    found = probe_task(task, settings, None, reporter)
+    if found.said is not None:
+        return found
+    if settings.share is None:
+        raise ValueError(
+            "fewer than two validation tiles are labelled: no bootstrap is possible, and without "
+            "one there is no standard error to decide by. Use more, or name the share of the best "
+            f"score to keep ({reporter.option('share', 0.98)})"
+        )
+    raise ValueError(
+        f"the best {found.metric} of any depth is {found.whole:.3f}, of which there is no share: "
+        f"leave out {reporter.option('share')}, or choose another criterion"
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.files import check_free, results_folder, write_files
 from terratorch_simpler.messages import Reporter, one_line
 from terratorch_simpler.selection.settings import Settings
@@ -14,6 +17,7 @@ from terratorch_simpler.task.config import TaskConfig
 
 if TYPE_CHECKING:
     from terratorch_simpler.backbones.backbone import Backbone
+    from terratorch_simpler.probing.probe import ProbeSettings
     from terratorch_simpler.results.plan import PruningPlan
     from terratorch_simpler.selection.select import Selection
     from terratorch_simpler.task.build import Task
@@ -93,9 +97,9 @@ class SelectionRun:
             # Every process of a selection on several devices runs this; one reports and writes.
             first = rank() == 0
             backbone, tiles, task = build()
-            selection = self._select(backbone, tiles, first)
+            selection = self._select(backbone, tiles, task, first)
             failed: BaseException | None = None
-            if task is not None and self.probe:
+            if task is not None and self.probe and self.settings.criterion != PROBE:
                 try:
                     selection = self._with_probe(selection, task)
                 except (Exception, KeyboardInterrupt) as error:
@@ -123,7 +127,7 @@ class SelectionRun:
         self.reporter.say(f"What follows the selection failed; {there}")
         raise failed
 
-    def _select(self, backbone: Backbone, tiles: Any, first: bool) -> Selection:
+    def _select(self, backbone: Backbone, tiles: Any, task: Task | None, first: bool) -> Selection:
         from lightning.fabric.utilities.exceptions import MisconfigurationException
 
         from terratorch_simpler.selection.select import run_selection
@@ -131,8 +135,13 @@ class SelectionRun:
         if first:
             self.reporter.say(f"Measuring {backbone.depth} blocks of {backbone.label} ...")
         settings = replace(self.settings, progress=self.settings.progress and first)
+        probing = None
+        if task is not None and settings.criterion == PROBE:
+            from terratorch_simpler.task.probe import probe_to_decide
+
+            probing = partial(probe_to_decide, task, self._probing, self.reporter)
         try:
-            return run_selection(backbone, tiles, settings)
+            return run_selection(backbone, tiles, settings, probing)
         except (MisconfigurationException, ImportError) as error:
             option = self.reporter.option
             raise ValueError(
@@ -142,17 +151,27 @@ class SelectionRun:
 
     def _with_probe(self, selection: Selection, task: Task) -> Selection:
         """The selection with what every depth offers on the labelled tiles in its plan."""
-        from terratorch_simpler.probing.probe import ProbeSettings
+        from terratorch_simpler.results.wording import disagreement, with_probe
+        from terratorch_simpler.selection.select import SelectionWarning
         from terratorch_simpler.task.probe import probe_task
 
-        settings, plan = self.settings, selection.plan
-        probing = ProbeSettings(
+        probe = probe_task(task, self._probing, selection.plan, self.reporter)
+        plan = with_probe(selection.plan, probe)
+        for message in disagreement(plan):
+            warnings.warn(message, SelectionWarning, stacklevel=3)
+        return replace(selection, plan=plan)
+
+    @property
+    def _probing(self) -> ProbeSettings:
+        from terratorch_simpler.probing.probe import ProbeSettings
+
+        settings = self.settings
+        return ProbeSettings(
             seed=settings.seed or 0,
             accelerator=settings.accelerator,
             progress=settings.progress,
+            share=settings.share,
         )
-        probe = probe_task(task, probing, plan, self.reporter)
-        return replace(selection, plan=plan.model_copy(update={"probe": probe}))
 
     def _render(
         self, selection: Selection, backbone: Backbone

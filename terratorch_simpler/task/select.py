@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from terratorch_simpler.bands import band_names
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.messages import Reporter
 from terratorch_simpler.selection.settings import (
     Settings,
@@ -87,7 +88,8 @@ def select_task(
         _check_tiles(read, tiles, Chips(**chips), settings)
 
     def build() -> Built:
-        return _build_task(read, tiles, Chips(**chips), settings, blocks, probe, reporter)
+        labelled = probe or settings.criterion == PROBE
+        return _build_task(read, tiles, Chips(**chips), settings, blocks, labelled, reporter)
 
     return SelectionRun(
         read.path.stem, output, settings, blocks, overwrite, reporter, read, probe, convert
@@ -164,11 +166,11 @@ def _check_options(
             f"{', '.join(sorted(chips))} say how tiles are read: name them with tiles, or leave "
             "this to the config"
         )
-    if probe and (settings.devices, settings.num_nodes) != (1, 1):
+    decides = settings.criterion == PROBE
+    if (probe or decides) and (settings.devices, settings.num_nodes) != (1, 1):
         devices, nodes = reporter.option("devices"), reporter.option("num_nodes")
-        raise ValueError(
-            f"{reporter.option('probe')} runs on one device: leave out {devices} and {nodes}"
-        )
+        what = reporter.option("criterion", PROBE) if decides else reporter.option("probe")
+        raise ValueError(f"{what} runs on one device: leave out {devices} and {nodes}")
 
 
 def _check_tiles(config: TaskConfig, files: Files, chips: Chips, settings: Settings) -> None:

@@ -16,6 +16,7 @@ import yaml
 import terratorch_simpler as simpler
 from terratorch_simpler.cli import main
 from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.wording import disagreement
 from tests.integration.conftest import CONFIGS, ROOT, SAMPLES
 
 pytestmark = pytest.mark.slow
@@ -55,7 +56,9 @@ def test_the_sample_configs(task: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert found["scores"] == {str(k): v for k, v in scores(tmp_path / "probe.csv").items()}
     assert (tmp_path / "probe.png").read_bytes().startswith(b"\x89PNG")
     said = " ".join(capsys.readouterr().out.split())
-    assert f"is reached at depth {found['reached']}; best at {found['best']}." in said
+    assert f"is reached at depth {found['reached']}; best at {found['best']}; within one" in said
+    assert f"standard error of the best at {found['within_error']} (" in said
+    assert found["errors"][str(found["best"])] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "probe.csv",
         "probe.json",
@@ -116,7 +119,9 @@ def test_a_plan_is_compared_and_kept_as_it_was(
     assert chosen.probe is None
     assert probed.probe is not None
     assert probed.probe.chosen == chosen.depth
-    assert probed.model_copy(update={"probe": None}) == chosen
+    warned = chosen.warnings or []
+    assert probed.model_copy(update={"probe": None, "warnings": warned}) == chosen
+    assert probed.warnings == warned + disagreement(probed)
     said = " ".join(capsys.readouterr().out.split())
     assert f"Chosen without labels: {chosen.depth} (" in said
     assert "probed/plan.json" in said

@@ -15,6 +15,7 @@ from terratorch_simpler.probing.classes import ClassProbe
 from terratorch_simpler.probing.labels import Labels
 from terratorch_simpler.probing.ridge import PENALTIES
 from terratorch_simpler.results.probe import Scores
+from terratorch_simpler.selection.certainty import RESAMPLES
 
 LAYERS, WIDTH, CLASSES, INFORMED = 3, 8, 4, 1
 SINGLE, SEVERAL = Labels("classification", CLASSES, -100), Labels("multilabel")
@@ -114,6 +115,23 @@ def test_several_labels_a_tile() -> None:
     assert scores.values[INFORMED] == pytest.approx(
         average_precision_score(val[1].numpy(), decided, average="macro")
     )
+
+
+@pytest.mark.parametrize("labels", [SINGLE, SEVERAL])
+def test_tiles_are_resampled(labels: Labels) -> None:
+    several = labels is SEVERAL
+    scores, _ = run(labels, problem(100, 0, several), problem(60, 1, several))
+    assert scores.resamples is not None
+    assert scores.resamples.shape == (RESAMPLES, LAYERS)
+    middle, spread = scores.resamples.mean(0), scores.resamples.std(0)
+    assert (abs(middle - scores.values) < 2 * spread).all()
+    assert (spread > 0.01).all()
+
+
+def test_one_validation_tile_is_not_resampled() -> None:
+    features, truth = problem(9, 1)
+    truth[1:] = -100
+    assert run(SINGLE, problem(100, 0), (features, truth))[0].resamples is None
 
 
 def test_labels_that_no_validation_tile_has_are_left_out() -> None:

@@ -14,6 +14,7 @@ from terratorch_simpler.probing.dense import DenseProbe
 from terratorch_simpler.probing.labels import Labels
 from terratorch_simpler.probing.ridge import RidgeStream
 from terratorch_simpler.results.probe import Scores
+from terratorch_simpler.selection.certainty import RESAMPLES
 
 LAYERS, WIDTH, GRID, CELL, CLASSES = 4, 6, (2, 3), 4, 3
 INFORMED = 2
@@ -116,6 +117,36 @@ def test_batches_change_nothing(kind: Any, batch: int) -> None:
     once, streamed = run(labels, train, val)[1], run(labels, train, val, batch)[1]
     assert streamed.penalties == once.penalties
     assert streamed.values == pytest.approx(once.values, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "regression"])
+def test_tiles_are_resampled(kind: Any) -> None:
+    """Around the scores; in batches as at once; a resample holds whole tiles."""
+    make = segmentation if kind == "segmentation" else regression
+    labels = Labels(kind, CLASSES, -9999)
+    train, val = make(40, 0), make(20, 1)
+    once, streamed = run(labels, train, val)[1], run(labels, train, val, 3)[1]
+    assert once.resamples is not None
+    assert streamed.resamples is not None
+    assert once.resamples.shape == (RESAMPLES, LAYERS)
+    assert streamed.resamples == pytest.approx(once.resamples, abs=1e-6)
+    middle, spread = once.resamples.mean(0), once.resamples.std(0)
+    assert (abs(middle - once.values) < 2 * spread).all()
+    # Tiles that are there twice differ as half as many do.
+    twice = (val[0].repeat(1, 2, 1, 1), val[1].repeat(2, 1, 1))
+    doubled = run(labels, train, twice)[1]
+    assert doubled.values == pytest.approx(once.values, abs=1e-6)
+    assert doubled.resamples is not None
+    assert doubled.resamples.std(0) == pytest.approx(spread / 2**0.5, rel=0.25)
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "regression"])
+def test_one_labelled_validation_tile_is_not_resampled(kind: Any) -> None:
+    make = segmentation if kind == "segmentation" else regression
+    features, mask = make(5, 1)
+    mask[1:] = -9999
+    scores = run(Labels(kind, CLASSES, -9999), make(40, 0), (features, mask))[1]
+    assert scores.resamples is None
 
 
 def test_folds_are_those_of_tiles() -> None:

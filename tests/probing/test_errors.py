@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
+from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.cli import main
+from terratorch_simpler.probing.labels import Labels
+from terratorch_simpler.probing.probe import ProbeSettings, run_probe
+from terratorch_simpler.results.plan import PruningPlan
 from tests.cli.test_errors import (
     CONFIG,
     OUTPUT,
@@ -36,6 +42,15 @@ DETECTION_NECKS = (
 )
 
 
+SCALAR = config(
+    ("tasks.SemanticSegmentationTask", "tasks.ScalarRegressionTask"),
+    ("    loss: ce\n    ignore_index: -1\n", "    loss: mse\n"),
+    ("decoder: FCNDecoder\n      num_classes: 2", "decoder: IdentityDecoder"),
+    ("        - name: ReshapeTokensToImage", "        - name: AggregateTokens"),
+    ("      necks", "      num_outputs: 1\n      necks"),
+)
+DECIDE = ("--criterion", "probe", "--output", OUTPUT, "--accelerator", "cpu", "--quiet")
+
 probing = partial(mistake_in, "probe")
 """A mistake in ``probe``, by what is typed after it."""
 
@@ -43,6 +58,28 @@ probing = partial(mistake_in, "probe")
 def labelled(*edits: tuple[str, str], **how: Any) -> Callable[[], Options]:
     """A config of two classes, but for these edits."""
     return config(*edits, **{"classes": 2} | how)
+
+
+def deciding(
+    what: str, says: tuple[str, ...], *typed: str, made: Callable[[], Options] = TWO
+) -> Case:
+    """A mistake where labels decide."""
+    arguments = ("select", "--config", "task.yaml", *DECIDE, *typed)
+    return Case(what, made, says, arguments=arguments)
+
+
+def one_validation_tile() -> Options:
+    """A config of two classes and one tile to validate on."""
+    roots = ("tiles", "masks")
+    edits = [
+        (f"val_{kind}data_root: {root}", f"val_{kind}data_root: one/{root}")
+        for kind, root in zip(("", "label_"), roots, strict=True)
+    ]
+    options = labelled(*edits)()
+    for root in roots:
+        Path("one", root).mkdir(parents=True)
+        shutil.copy(Path(root, "tile_0.tif"), Path("one", root))
+    return options
 
 
 def planned(make: Callable[[], object], path: str = "plan.json") -> Callable[[], Options]:
@@ -77,13 +114,7 @@ CASES = [
         TASK,
         "task.yaml has the task ScalarRegressionTask, whose labels a probe cannot read",
         "SemanticSegmentationTask, PixelwiseRegressionTask",
-        prepare=config(
-            ("tasks.SemanticSegmentationTask", "tasks.ScalarRegressionTask"),
-            ("    loss: ce\n    ignore_index: -1\n", "    loss: mse\n"),
-            ("decoder: FCNDecoder\n      num_classes: 2", "decoder: IdentityDecoder"),
-            ("        - name: ReshapeTokensToImage", "        - name: AggregateTokens"),
-            ("      necks", "      num_outputs: 1\n      necks"),
-        ),
+        prepare=SCALAR,
     ),
     probing(
         "task of object detection",
@@ -188,6 +219,46 @@ CASES = [
         ("--probe runs on one device",),
         arguments=("select", "--config", "task.yaml", "--devices", "2", "--probe"),
     ),
+    Case(
+        "labels decide without a config",
+        dict,
+        ("--criterion probe needs labels", "--config"),
+        arguments=("select", "--backbone", "prithvi_eo_tiny", "--tiles", "t", *DECIDE),
+    ),
+    deciding("labels decide on two devices", ("--criterion probe runs on one",), "--devices", "2"),
+    deciding(
+        "labels decide at a named depth", ("'probe' chooses the depth itself",), "--depth", "3"
+    ),
+    deciding("labels of one class decide", ("training labels hold class 0 only",), made=config()),
+    deciding(
+        "ignored labels decide",
+        ("no pixel of the training tiles is labelled", "ignore_index 0"),
+        made=config(("ignore_index: -1", "ignore_index: 0")),
+    ),
+    deciding(
+        "missing labels decide",
+        ("task.yaml has no data: a probe needs its labelled tiles",),
+        *("--tiles", "tiles"),
+        made=labelled((CONFIG[CONFIG.index("data:") : CONFIG.index("model:")], "")),
+    ),
+    deciding(
+        "labels that no probe reads decide",
+        ("task.yaml has the task ScalarRegressionTask, whose labels a probe cannot read",),
+        made=SCALAR,
+    ),
+    deciding(
+        "one validation tile decides",
+        ("no bootstrap is possible", "Use more", "--share 0.98"),
+        made=one_validation_tile,
+    ),
+    deciding("share of nothing", ("share must be above 0 and at most 1, got 0",), "--share", "0"),
+    deciding("share of more", ("share must be above 0 and at most 1, got 1.1",), "--share", "1.1"),
+    Case(
+        "share without labels",
+        TWO,
+        ("share goes with criterion 'probe', not with 'simpler'", "leave it out"),
+        arguments=("select", "--config", "task.yaml", "--share", "0.98"),
+    ),
 ]
 
 
@@ -211,6 +282,17 @@ def test_the_command_that_the_cases_change_works() -> None:
     }
 
 
+def test_a_share_decides_where_one_validation_tile_cannot_be_resampled() -> None:
+    one_validation_tile()
+    with pytest.warns(UserWarning, match="fewer than two labelled validation tiles leave nothing"):
+        main(["select", "--config", "task.yaml", *DECIDE, "--share", "0.9", "--debug"])
+    plan = PruningPlan.load(f"{OUTPUT}/plan.json")
+    assert plan.probe is not None
+    assert plan.depth == plan.probe.reaches(0.9)
+    assert (plan.confidence, plan.depth_shares, plan.depth_interval) == (None, {}, None)
+    assert plan.probe.errors is None
+
+
 def test_the_plan_of_another_backbone(
     make_plan: MakePlan, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +303,16 @@ def test_the_plan_of_another_backbone(
     said = capsys.readouterr().err
     assert "made for another backbone: prithvi_eo_v2_tiny_tl in the plan, prithvi_eo_tiny" in said
     assert not Path(OUTPUT).exists()
+
+
+def test_a_plan_that_labels_chose_has_its_probe(
+    make_plan: MakePlan, tiny_prithvi: nn.Module
+) -> None:
+    backbone = load_backbone(tiny_prithvi)
+    named = make_plan(name=backbone.label, fingerprint=backbone.fingerprint())
+    plan = named.model_copy(update={"criterion": "probe"})
+    with pytest.raises(ValueError, match=r"chosen by labels .* give one that was chosen without"):
+        run_probe(backbone, [], [], Labels("regression"), ProbeSettings(progress=False), plan)
 
 
 def test_a_failed_probe_loses_no_selection(capsys: pytest.CaptureFixture[str]) -> None:

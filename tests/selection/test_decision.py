@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from terratorch_simpler.baselines import BASELINES, Matrix, baseline_blocks
 from terratorch_simpler.criteria import CRITERIA, SIMILARITY, best_depth, check_criterion
 from terratorch_simpler.layers.statistics import STATISTICS
+from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.selection.certainty import cka
 from terratorch_simpler.selection.decision import Evidence, decide
 from terratorch_simpler.similarity import LayerSimilarity
@@ -223,3 +224,29 @@ def test_a_statistic_of_one_group_leaves_the_certainty_open() -> None:
     decision = decide(replace(whole, statistics=of_one), "rankme", None, seed=0)
     assert decision.confidence is None
     assert decide(whole, "spatial_contrast", None, seed=0).confidence is not None
+
+
+def test_labels_decide_and_the_others_are_what_they_are() -> None:
+    evidence = make_evidence()
+    curve = dict(enumerate([0.9, 0.2, 0.5, 0.58, 0.6, 0.6, 0.4, 0.4, 0.4]))
+    probe = Probe(
+        backbone="b",
+        task="segmentation",
+        metric="mIoU",
+        scores=curve,
+        others={},
+        penalties=curve,
+        train_tiles=4,
+        val_tiles=2,
+        reference="best",
+        errors=dict.fromkeys(curve, 0.05) | {4: 0.0},
+        depth_shares={3: 0.7, 4: 0.3},
+        depth_interval=(3, 4),
+    )
+    found = decide(evidence, "probe", None, 0, probe)
+    assert found.kept_blocks == [0, 1, 2]
+    assert found.scores == {depth: score for depth, score in curve.items() if depth > 0}
+    assert (found.confidence, found.certainty.interval, found.stabilizes) == (0.7, (3, 4), None)
+    assert found.others == {
+        name: decide(evidence, name, None, 0).kept_blocks for name in CRITERIA
+    } | {name: decide(evidence, name, 3, 0).kept_blocks for name in BASELINES}

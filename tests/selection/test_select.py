@@ -278,10 +278,23 @@ def test_a_calibration_selects_as_select_does(trained: Backbone) -> None:
 
 @pytest.mark.parametrize(
     ("calibration", "reason"),
-    [({"samples": 8}, "lacks tiles"), ({"tiles": "x", "tile": 1}, "does not know tile")],
+    [
+        ({"samples": 8}, "lacks tiles"),
+        ({"tiles": "x", "tile": 1}, "does not know tile"),
+        ({"tiles": "x", "share": 0.9}, "does not know share"),
+        ({"tiles": str(IMAGES), "size": 128, "criterion": "probe"}, "needs the labels of a task"),
+    ],
 )
 def test_a_calibration_with_a_mistake_is_refused(
     trained: Backbone, calibration: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         calibrate(trained, calibration)
+
+
+def test_labels_decide_for_a_config_only() -> None:
+    """Said before the backbone is built: there is none of this name."""
+    with pytest.raises(
+        ValueError, match=r"select --config TASK\.yaml --criterion probe', or select_t"
+    ):
+        simpler.select("none", _chips(), criterion="probe")

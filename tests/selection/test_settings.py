@@ -12,7 +12,7 @@ import pytest
 from terratorch_simpler import select, select_task
 from terratorch_simpler.baselines import BASELINES
 from terratorch_simpler.cli.parser import build_parser
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import CRITERIA, PROBE
 from terratorch_simpler.selection.settings import Settings, settings_from
 
 FLAGS = {"early_stop", "progress"}
@@ -44,7 +44,7 @@ def test_the_help_of_an_option_is_the_docstring_of_its_setting(help_of_select: s
     assert "``" not in help_of_select
 
 
-@pytest.mark.parametrize("name", [*CRITERIA, *BASELINES])
+@pytest.mark.parametrize("name", [*CRITERIA, PROBE, *BASELINES])
 def test_the_help_names_every_criterion(help_of_select: str, name: str) -> None:
     assert name in help_of_select
 
@@ -55,6 +55,21 @@ def test_signatures_name_every_setting(function: Callable[..., Any]) -> None:
     assert {field.name: field.default for field in fields(Settings)}.items() <= {
         name: parameter.default for name, parameter in parameters.items()
     }.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"share": 0.98}, "share goes with criterion 'probe', not with 'simpler': leave it out"),
+        ({"share": 0.0, "criterion": "probe"}, "share must be above 0 and at most 1, got 0"),
+        ({"share": 1.01, "criterion": "probe"}, "share must be above 0 and at most 1, got 1.01"),
+        ({"depth": 3, "criterion": "probe"}, "'probe' chooses the depth itself"),
+    ],
+)
+def test_settings_that_do_not_go_together(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Settings(**options)
+    assert Settings(criterion="probe", share=1.0).share == 1
 
 
 def test_options_by_name_go_before_settings() -> None:

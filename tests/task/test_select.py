@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rasterio
 
@@ -202,3 +204,32 @@ def test_what_the_datamodule_alone_can_say_is_left_to_it(task: Path, tmp_path: P
             reporter=listener,
         )
     assert listener.lines == ["Loading TerraTorch ..."]
+
+
+# Labels that decide
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::terratorch_simpler.selection.select.SelectionWarning")
+def test_labels_decide(task: Path, tmp_path: Path) -> None:
+    """The tiles are read as by any criterion, and the probe is that of `probe=True`."""
+    alone = select_task(task, tmp_path / "alone", BRIEF, probe=True).plan
+    done = select_task(task, tmp_path / "labels", BRIEF, criterion="probe")
+    share = select_task(task, tmp_path / "share", BRIEF, criterion="probe", share=1.0).plan
+    plan = done.plan
+    assert PruningPlan.load(done.files[0]) == plan
+    assert sorted(path.name for path in done.folder.iterdir()) == sorted(FILES)
+    assert plan.probe is not None
+    assert alone.probe is not None
+    assert replace(alone.probe, chosen=None) == plan.probe
+    assert plan.depth == plan.probe.within_error
+    assert plan.scores == plan.probe.of_depths
+    assert plan.confidence == plan.depth_shares[plan.depth]
+    assert np.array_equal(plan.similarity, alone.similarity)
+    assert plan.others.keys() == {"simpler", *alone.others}
+    assert plan.others["simpler"] == alone.kept_blocks
+    assert plan.others["first"] == plan.kept_blocks
+    assert done.config is not None
+    assert f"backbone_keep_blocks: {plan.depth}" in done.config.read_text()
+    assert plan.savings is not None
+    assert share.depth == plan.probe.best
