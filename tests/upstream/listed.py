@@ -36,18 +36,19 @@ class Entry(BaseModel):
         """Whether it means this test: brackets, which hold parameters, mean themselves."""
         return fnmatchcase(test, self.tests.replace("[", "[[]"))
 
-    def __str__(self) -> str:
-        return self.tests
 
-
-class Differing(Entry):
-    """Tests that pass with the full backbone and may not with the pruned one.
+class InModes(Entry):
+    """Some tests in some modes.
 
     Attributes:
-        modes: Modes in which they differ.
+        modes: Modes that it holds for; both with pruned backbones if there are none.
     """
 
     modes: tuple[Mode, ...] = MODES[1:]
+
+    def means(self, test: str, mode: Mode, version: str) -> bool:
+        """Whether it is about this test in this mode with this version."""
+        return mode in self.modes and self.holds(version) and self.names(test)
 
     def __str__(self) -> str:
         return f"{self.tests} ({', '.join(self.modes)})"
@@ -59,29 +60,22 @@ class Listed(BaseModel):
     Attributes:
         files: Test files in which a backbone is swapped.
         left_out: Tests of these files that are not run.
-        differs: Tests that may differ.
+        differs: Tests that pass with the full backbone and may not with the pruned one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: tuple[str, ...]
-    left_out: tuple[Entry, ...] = ()
-    differs: tuple[Differing, ...] = ()
+    left_out: tuple[InModes, ...] = ()
+    differs: tuple[InModes, ...] = ()
 
-    def is_left_out(self, test: str, version: str) -> bool:
-        """Whether a test is not run with this version."""
-        return any(entry.holds(version) and entry.names(test) for entry in self.left_out)
+    def is_left_out(self, test: str, mode: Mode, version: str) -> bool:
+        """Whether a test is not run in this mode with this version."""
+        return any(entry.means(test, mode, version) for entry in self.left_out)
 
-    def differing(self, test: str, mode: Mode, version: str) -> Differing | None:
-        """The entry that lets a test differ."""
-        return next(
-            (
-                entry
-                for entry in self.differs
-                if mode in entry.modes and entry.holds(version) and entry.names(test)
-            ),
-            None,
-        )
+    def may_differ(self, test: str, mode: Mode, version: str) -> bool:
+        """Whether a test may differ in this mode with this version."""
+        return any(entry.means(test, mode, version) for entry in self.differs)
 
 
 def read_listed(path: Path = LISTED) -> Listed:

@@ -8,6 +8,7 @@ not pass. Tests that ask for no backbone that can be cut are not counted at all.
 from __future__ import annotations
 
 import gc
+from collections.abc import Collection
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -88,10 +89,10 @@ class Upstream:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Leave out what the list leaves out."""
-        out = [item for item in items if self.listed.is_left_out(item.nodeid, self.version)]
-        config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if item not in out]
-        self.left_out = {item.nodeid for item in out}
+        modes = {item: self._modes(item) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if not modes[item]])
+        items[:] = [item for item in items if modes[item]]
+        self.left_out = {item.nodeid for item in modes if len(modes[item]) < len(self.modes)}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
@@ -99,7 +100,7 @@ class Upstream:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports: dict[Mode, list[pytest.TestReport]] = {}
         trials: dict[Mode, Trial] = {}
-        for mode in self.modes:
+        for mode in self._modes(item):
             trials[mode], reports[mode] = self._run(item, mode)
             if not trials[mode].asked:
                 break
@@ -108,11 +109,16 @@ class Upstream:
         if swapped and failed and "unmodified" not in trials:
             trials["unmodified"], _ = self._run(item, "unmodified")
         self.trials += trials.values()
-        telling = self._telling(trials) if swapped else None
+        telling = self._telling(trials, reports) if swapped else None
         for report in reports[telling] if telling else []:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
+
+    def _modes(self, item: pytest.Item) -> list[Mode]:
+        """Modes in which a test is run."""
+        test, version = item.nodeid, self.version
+        return [mode for mode in self.modes if not self.listed.is_left_out(test, mode, version)]
 
     def _run(self, item: pytest.Item, mode: Mode) -> tuple[Trial, list[pytest.TestReport]]:
         from tests.conftest import free_memory
@@ -137,17 +143,18 @@ class Upstream:
         )
         return trial, reports
 
-    def _telling(self, trials: dict[Mode, Trial]) -> Mode | None:
+    def _telling(self, trials: dict[Mode, Trial], reports: Collection[Mode]) -> Mode | None:
         """The mode to report: the first that is a fault, else one that passed."""
         faults = [
             mode
             for mode, trial in trials.items()
             if differs(trial, trials.get("unmodified"))
-            and not self.listed.differing(trial.test, mode, self.version)
+            and not self.listed.may_differ(trial.test, mode, self.version)
         ]
-        passed = [mode for mode in self.modes if trials[mode].outcome == "passed"]
+        passed = [mode for mode in reports if trials[mode].outcome == "passed"]
         return next(iter(faults + passed), None)
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over what a process of xdist ran."""
         self.trials += [Trial(**trial) for trial in node.workeroutput.get(KEY, [])]
@@ -168,7 +175,10 @@ class Upstream:
         write = terminalreporter.write_line
         terminalreporter.section(f"TerraTorch {self.version}, pruned")
         write(verdict.table)
-        for trial in sorted(verdict.trials, key=lambda trial: -trial.seconds)[:SLOWEST]:
+        others = [trial for trial in self.trials if trial not in verdict.trials]
+        seconds = sum(trial.seconds for trial in others)
+        write(f"{len(others)} tests ask for no backbone that can be cut: {seconds:.0f} s")
+        for trial in sorted(self.trials, key=lambda trial: -trial.seconds)[:SLOWEST]:
             write(f"{trial.seconds:.0f} s: {trial.test} ({trial.mode})")
         for name, reason in sorted(verdict.left.items()):
             write(f"not swapped: {name}: {reason}")

@@ -19,18 +19,21 @@ def test_brackets_mean_themselves_and_stars_any_text(tmp_path: Path) -> None:
 files: [test_a.py]
 left_out:
   - {tests: "test_a.py::test_sizes[1-*]", why: large}
+  - {tests: "test_a.py::test_deep", why: slow, modes: [uncut]}
 differs:
   - {tests: "test_a.py::test_depth[vit]", why: counts blocks, modes: [third], versions: ["2"]}
 """,
         tmp_path,
     )
 
-    assert listed.is_left_out("test_a.py::test_sizes[1-8]", "2")
-    assert not listed.is_left_out("test_a.py::test_sizes[2-8]", "2")
-    assert listed.differing("test_a.py::test_depth[vit]", "third", "2") is not None
-    assert listed.differing("test_a.py::test_depthv", "third", "2") is None
-    assert listed.differing("test_a.py::test_depth[vit]", "uncut", "2") is None
-    assert listed.differing("test_a.py::test_depth[vit]", "third", "3") is None
+    assert listed.is_left_out("test_a.py::test_sizes[1-8]", "third", "2")
+    assert not listed.is_left_out("test_a.py::test_sizes[2-8]", "third", "2")
+    assert listed.is_left_out("test_a.py::test_deep", "uncut", "2")
+    assert not listed.is_left_out("test_a.py::test_deep", "third", "2")
+    assert listed.may_differ("test_a.py::test_depth[vit]", "third", "2")
+    assert not listed.may_differ("test_a.py::test_depthv", "third", "2")
+    assert not listed.may_differ("test_a.py::test_depth[vit]", "uncut", "2")
+    assert not listed.may_differ("test_a.py::test_depth[vit]", "third", "3")
 
 
 @pytest.mark.parametrize(

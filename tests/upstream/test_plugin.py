@@ -72,7 +72,7 @@ def test_what_differs_and_is_not_listed_fails(run: subprocess.CompletedProcess[s
 def test_the_list_has_to_stay_true(run: subprocess.CompletedProcess[str]) -> None:
     assert "test_made_up.py::test_same (uncut): no longer differs" in run.stdout
     assert "test_gone.py (third): no pruned backbone was built" in run.stdout
-    assert "test_counts_as_well (" not in run.stdout
+    assert "test_counts_as_well (third): passes" not in run.stdout
 
 
 def test_the_table_counts_what_was_swapped(run: subprocess.CompletedProcess[str]) -> None:

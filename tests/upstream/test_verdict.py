@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.upstream.listed import Differing, Entry, Listed
+from tests.upstream.listed import InModes, Listed
 from tests.upstream.swap import Mode
 from tests.upstream.verdict import Outcome, Trial, judge
 
@@ -17,7 +17,7 @@ def trial(mode: Mode, outcome: Outcome = "passed", test: str = "test_b", **given
 
 
 def listing(*tests: str, **given: Any) -> Listed:
-    entries = tuple(Differing(tests=f"{FILE}::{test}", why="because", **given) for test in tests)
+    entries = tuple(InModes(tests=f"{FILE}::{test}", why="because", **given) for test in tests)
     return Listed(files=(FILE,), differs=entries)
 
 
@@ -68,12 +68,12 @@ def test_an_entry_that_no_longer_differs_is_a_fault() -> None:
 
 
 def test_an_entry_that_leaves_nothing_out_is_a_fault() -> None:
-    entries = (Entry(tests=f"{FILE}::test_large", why="large"),)
+    entries = (InModes(tests=f"{FILE}::test_large", why="large"),)
     listed = Listed(files=(FILE,), left_out=entries)
 
     assert judge([trial("third")], listed, "1", left_out=[f"{FILE}::test_large"]).faults == ()
     assert judge([trial("third")], listed, "1", left_out=[f"{FILE}::test_b"]).faults == (
-        "test_a.py::test_large: no test has this name. Take it off the list",
+        "test_a.py::test_large (third, uncut): no test has this name. Take it off the list",
     )
 
 
