@@ -165,15 +165,15 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     return cka_from_terms(hsic_terms([x, y])[None])[0, 1]
 
 
-class LayerSimilarity(Metric):
-    """Linear CKA between all pairs of layers, accumulated group by group.
+class GroupedMetric(Metric):
+    """Keeps what every group of samples adds (its terms), whichever process it was of.
 
-    One :meth:`update` takes one group of samples. The [L, L] terms of every group are kept: their
-    sum gives the matrix, and resampling them gives its uncertainty. States of several processes
-    are concatenated by torchmetrics.
+    States of several processes are concatenated by torchmetrics and put in order by the groups'
+    numbers. What resampling takes for a unit is a group.
 
     Args:
-        num_layers: L, the number of representations in each group.
+        shape: Of the terms of a group.
+        dtype: Likewise.
     """
 
     full_state_update = False
@@ -181,19 +181,62 @@ class LayerSimilarity(Metric):
     terms: list[Tensor] | Tensor
     groups: list[Tensor] | Tensor
 
-    def __init__(self, num_layers: int, **kwargs: Any) -> None:
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_layers = num_layers
+        self._none = torch.empty(0, *shape, dtype=dtype)
         self.add_state("terms", default=[], dist_reduce_fx="cat")
         self.add_state("groups", default=[], dist_reduce_fx="cat")
+
+    def keep(self, terms: Tensor, group: int | None = None) -> None:
+        """Keep the terms of a group.
+
+        Args:
+            terms: The terms.
+            group: Its number, which orders the groups of several processes; by default how many
+                this process had before. A number given again replaces this process's last group.
+        """
+        assert isinstance(self.terms, list)
+        assert isinstance(self.groups, list)
+        numbers = dim_zero_cat(self.groups).tolist() if self.groups else []
+        if group is not None and numbers[-1:] == [group]:
+            del self.terms[-1], self.groups[-1]
+        number = len(numbers) if group is None else group
+        self.groups.append(torch.tensor([number], device=self.device))
+        self.terms.append(terms[None].to(self.device))
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """As torchmetrics does, also where a process had no group."""
+        if not len(self.terms) and self.distributed_available_fn():
+            self.terms = [self._none.to(self.device)]
+            self.groups = [torch.empty(0, dtype=torch.long, device=self.device)]
+        super().sync(*args, **kwargs)
+
+    def group_terms(self) -> Tensor:
+        """Terms of every group so far, by their numbers: [groups, ...]."""
+        order = dim_zero_cat(self.groups).argsort(stable=True)
+        return dim_zero_cat(self.terms)[order]
+
+
+class LayerSimilarity(GroupedMetric):
+    """Linear CKA between all pairs of layers, accumulated group by group.
+
+    One :meth:`update` takes one group of samples. The [L, L] terms of every group are kept: their
+    sum gives the matrix, and resampling them gives its uncertainty.
+
+    Args:
+        num_layers: L, the number of representations in each group.
+    """
+
+    def __init__(self, num_layers: int, **kwargs: Any) -> None:
+        super().__init__((num_layers, num_layers), torch.float64, **kwargs)
+        self.num_layers = num_layers
 
     def update(self, layers: Sequence[Tensor], group: int | None = None) -> None:
         """Add one group of samples.
 
         Args:
             layers: ``num_layers`` tensors of shape [n, d_l] for the same n >= 4 samples.
-            group: Its number, which orders the groups of several processes; by default how many
-                this process had before. A number given again replaces this process's last group.
+            group: Its number, as :meth:`keep` takes it.
 
         Raises:
             ValueError: If the number of layers is another, or as :func:`centered_grams`.
@@ -204,27 +247,7 @@ class LayerSimilarity(Metric):
 
     def add_grams(self, grams: Tensor, group: int | None = None) -> None:
         """As :meth:`update`, from centred Gram matrices [L, n, n], which are overwritten."""
-        assert isinstance(self.terms, list)
-        assert isinstance(self.groups, list)
-        numbers = dim_zero_cat(self.groups).tolist() if self.groups else []
-        if group is not None and numbers[-1:] == [group]:
-            del self.terms[-1], self.groups[-1]
-        number = len(numbers) if group is None else group
-        self.groups.append(torch.tensor([number], device=self.device))
-        self.terms.append(hsic_of(grams)[None].to(self.device))
-
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """As torchmetrics does, also where a process had no group."""
-        if not len(self.terms) and self.distributed_available_fn():
-            empty = torch.empty(0, self.num_layers, self.num_layers, dtype=torch.float64)
-            self.terms = [empty.to(self.device)]
-            self.groups = [torch.empty(0, dtype=torch.long, device=self.device)]
-        super().sync(*args, **kwargs)
-
-    def group_terms(self) -> Tensor:
-        """HSIC terms of every group so far, by their numbers: float64, [groups, L, L]."""
-        order = dim_zero_cat(self.groups).argsort(stable=True)
-        return dim_zero_cat(self.terms)[order]
+        self.keep(hsic_of(grams), group)
 
     def compute(self) -> Tensor:
         """CKA matrix over everything seen so far: float64, [L, L]."""

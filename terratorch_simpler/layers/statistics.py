@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from terratorch_simpler.layers.sampler import PARTNERS
 from terratorch_simpler.precision import full_float32
+from terratorch_simpler.similarity import GroupedMetric
 
 NEIGHBOURS = 10
 """Nearest samples that are compared between a layer and the one before."""
@@ -100,7 +99,7 @@ def _ratio(above: Tensor, below: Tensor) -> Tensor:
     return torch.where(below > 0, above / below.clamp_min(1e-30), 0.0)
 
 
-class LayerStatistics(Metric):
+class LayerStatistics(GroupedMetric):
     """Statistics of every layer, a value a group.
 
     Their means over groups are the statistics, and resampling groups gives their uncertainty.
@@ -110,16 +109,9 @@ class LayerStatistics(Metric):
         num_layers: L, the number of layers in each group.
     """
 
-    full_state_update = False
-    is_differentiable = False
-    values: list[Tensor] | Tensor
-    groups: list[Tensor] | Tensor
-
     def __init__(self, num_layers: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__((len(STATISTICS), num_layers), torch.float32, **kwargs)
         self.num_layers = num_layers
-        self.add_state("values", default=[], dist_reduce_fx="cat")
-        self.add_state("groups", default=[], dist_reduce_fx="cat")
 
     def update(self, grams: Tensor, anchors: Tensor, partners: Tensor, group: int) -> None:
         """Add one group of samples.
@@ -130,10 +122,6 @@ class LayerStatistics(Metric):
             partners: Likewise; without anchors there is no contrast.
             group: Its number. A number given again replaces the last group.
         """
-        assert isinstance(self.values, list)
-        assert isinstance(self.groups, list)
-        if self.groups and int(self.groups[-1]) == group:
-            del self.values[-1], self.groups[-1]
         nothing = torch.full((self.num_layers,), torch.nan, device=grams.device)
         with torch.autocast(device_type=grams.device.type, enabled=False), full_float32():
             found = torch.stack(
@@ -144,21 +132,11 @@ class LayerStatistics(Metric):
                     neighbour_overlap(grams),
                 ]
             )
-        self.values.append(found[None].to(self.device))
-        self.groups.append(torch.tensor([group], device=self.device))
-
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """As torchmetrics does, also where a process had no group."""
-        if not len(self.values) and self.distributed_available_fn():
-            self.values = [torch.empty(0, len(STATISTICS), self.num_layers, device=self.device)]
-            self.groups = [torch.empty(0, dtype=torch.long, device=self.device)]
-        super().sync(*args, **kwargs)
+        self.keep(found, group)
 
     def group_values(self) -> Mapping[str, Tensor]:
         """Values of every group by statistic, in the order of the groups: float32 [groups, L]."""
-        order = dim_zero_cat(self.groups).argsort(stable=True)
-        values = dim_zero_cat(self.values)[order]
-        return dict(zip(STATISTICS, values.unbind(dim=1), strict=True))
+        return dict(zip(STATISTICS, self.group_terms().unbind(dim=1), strict=True))
 
     def compute(self) -> dict[str, Tensor]:
         """Means over the groups that have a value: [L] by statistic, NaN where none has."""

@@ -126,7 +126,7 @@ def test_groups_of_several_processes_are_those_of_one() -> None:
     alone = filled([0, 1, 2, 3, 4], samples)
     first, second = filled([0, 2, 4], samples), filled([1, 3], samples)
     together = LayerStatistics(3)
-    together.values = [*first.values, *second.values]
+    together.terms = [*first.terms, *second.terms]
     together.groups = [*first.groups, *second.groups]
     for name, values in alone.group_values().items():
         torch.testing.assert_close(together.group_values()[name], values, equal_nan=True)
