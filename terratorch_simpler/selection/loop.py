@@ -29,7 +29,7 @@ from terratorch_simpler.tiles.sources import Source
 from terratorch_simpler.tiles.tile_pass import TilePass
 from terratorch_simpler.tiles.units import InputStatistics
 
-ANCHORS = 8
+ANCHORS = 4
 """Tokens of a tile whose neighbours are looked at."""
 
 
