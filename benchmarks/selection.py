@@ -61,14 +61,14 @@ def _epoch_over_select() -> dict[str, float]:
     """An epoch of fine-tuning on the sample, without validation, over ``select`` on its tiles."""
     from lightning.pytorch import Trainer
 
-    from terratorch_simpler.cli.demo import task_config
     from terratorch_simpler.lightning import quiet_lightning
     from terratorch_simpler.task.build import build_task, read_task
     from terratorch_simpler.task.config import TaskConfig
+    from terratorch_simpler.task.sample import sample_config
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "task.yaml"
-        file.write_text(task_config())
+        file.write_text(sample_config())
         config = TaskConfig.read(file)
         task = read_task(config)
         built = build_task(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from terratorch_simpler.results.tiles import TilesRecord
 
 PathMatrix = Callable[[Sequence[float]], Matrix]
 MakePlan = Callable[..., PruningPlan]
+Hub = Callable[[str, str, dict[str, Tensor]], None]
 TINY = "prithvi_eo_v2_tiny_tl"
 LARGE = 1_700_000_000
 """Bytes: TerraTorch alone takes 1.3 GB."""
@@ -147,3 +149,28 @@ def make_plan(path_matrix: PathMatrix) -> MakePlan:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """Puts files into an empty Hugging Face cache; nothing else can be reached."""
+    from huggingface_hub import constants
+
+    cache = tmp_path_factory.mktemp("hub")
+
+    def refuse(*_args: Any) -> None:
+        raise AssertionError("a test reached for the network")
+
+    def put(repository: str, filename: str, weights: dict[str, Tensor]) -> None:
+        folder = cache / f"models--{repository.replace('/', '--')}"
+        revision = "0123456789abcdef0123456789abcdef01234567"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text(revision)
+        (folder / "snapshots" / revision).mkdir(parents=True)
+        torch.save(weights, folder / "snapshots" / revision / filename)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        patch.setattr(socket.socket, "connect", refuse)
+        yield put

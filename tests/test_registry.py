@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.registry import register, register_when_imported
 from terratorch_simpler.results.plan import PruningPlan
+from tests.conftest import Hub
 
 Build = Callable[..., Any]
 MakePlan = Callable[..., PruningPlan]
@@ -292,34 +292,6 @@ def official_weights(registry: Any, name: str) -> dict[str, Tensor]:
         key: torch.tensor(number / 1024).expand(weight.shape)
         for number, (key, weight) in enumerate(shapes.items())
     }
-
-
-Hub = Callable[[str, str, dict[str, Tensor]], None]
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """Puts files into an empty Hugging Face cache; nothing else can be reached."""
-    from huggingface_hub import constants
-
-    cache = tmp_path_factory.mktemp("hub")
-
-    def refuse(*_args: Any) -> None:
-        raise AssertionError("a test reached for the network")
-
-    def put(repository: str, filename: str, weights: dict[str, Tensor]) -> None:
-        folder = cache / f"models--{repository.replace('/', '--')}"
-        revision = "0123456789abcdef0123456789abcdef01234567"
-        (folder / "refs").mkdir(parents=True)
-        (folder / "refs" / "main").write_text(revision)
-        (folder / "snapshots" / revision).mkdir(parents=True)
-        torch.save(weights, folder / "snapshots" / revision / filename)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
-        patch.setattr(constants, "HF_HUB_OFFLINE", True)
-        patch.setattr(socket.socket, "connect", refuse)
-        yield put
 
 
 @pytest.fixture(scope="module")

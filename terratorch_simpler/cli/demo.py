@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from dataclasses import dataclass
-from importlib.resources import files
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -15,122 +12,139 @@ from rich.table import Table
 
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.cli.select import show
+from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.files import check_free, make_folder, write_files
-from terratorch_simpler.task.run import RESULTS
+from terratorch_simpler.results.finetuned import FineTuned, finetuned_rows, to_json
+from terratorch_simpler.task.finetune import fine_tune
+from terratorch_simpler.task.run import RESULTS, TaskSelection
+from terratorch_simpler.task.sample import TASK, sample_config
 from terratorch_simpler.task.select import select_task
 
-if TYPE_CHECKING:
-    from lightning.pytorch import Callback
-
-    from terratorch_simpler.profiling.timing import Measured
-
-TASK = "segmentation.yaml"
-SAMPLES_IN_CLONE = "terratorch_simpler/samples"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One fine-tuned model: its size, its times and its accuracy.
-
-    Attributes:
-        depth: Number of blocks.
-        parameters: Parameters of the whole model, decoder and head included.
-        measured: Milliseconds of a training step and of inference.
-        miou: Mean intersection over union on the validation tiles, 0..1.
-    """
-
-    depth: int
-    parameters: int
-    measured: Measured
-    miou: float
+CRITERIA = ("simpler", PROBE)
+"""Who chooses: tiles alone, into the folder itself, and labels, into a folder in it."""
+COMPARISON = "demo.json"
 
 
 def run(options: Namespace) -> None:
     """Run the command.
 
     Raises:
-        ValueError: If the output folder cannot be written, or there is nothing to train.
+        ValueError: If the output folder cannot be written, there is nothing to train, or the
+            backbone cannot be cut or loaded.
         FileExistsError: If it holds results already and ``--overwrite`` is not given.
     """
     console = Console(quiet=options.quiet, highlight=False)
     if options.epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {options.epochs}")
-    folder = Path(options.output)
-    task = folder / TASK
-    results = [folder / name for name in (*RESULTS, f"{task.stem}_simpler.yaml")]
-    check_free([task, *results], options.overwrite, option="--overwrite")
-    make_folder(folder)
-    write_files({task: task_config()}, options.overwrite)
-    console.rule("1. Select the depth")
-    chosen = select_task(
-        task,
-        folder,
-        overwrite=options.overwrite,
-        reporter=ConsoleReporter(console),
-        progress=not options.quiet and sys.stdout.isatty(),
-    )
-    show(console, chosen)
-    assert chosen.config is not None
-    trained = {}
-    for number, (name, config) in enumerate({"full": task, "pruned": chosen.config}.items(), 2):
-        console.rule(f"{number}. terratorch fit -c {config}")
-        trained[name] = _fine_tune(config, folder / "runs" / name, options.epochs)
-    console.rule("Full against pruned")
-    console.print(comparison(trained["full"], trained["pruned"]))
-    console.print(
-        f"plan {folder / 'plan.json'}, report {folder / 'report.html'}, config {chosen.config}",
-        soft_wrap=True,
-    )
+    demo = Demo(console, Path(options.output), options.epochs, options.overwrite)
+    demo.write_task(options.backbone)
+    chosen = {criterion: demo.select(criterion) for criterion in CRITERIA}
+    first = chosen[CRITERIA[0]]
+    trained = [demo.fine_tune("full", demo.task, first.plan.total_depth)]
+    for criterion, done in chosen.items():
+        assert done.config is not None
+        if done.plan.depth not in [model.depth for model in trained]:
+            trained.append(demo.fine_tune(criterion, done.config, done.plan.depth))
+    demo.compare(trained, chosen)
 
 
-def task_config() -> str:
-    """The sample's task config, with the place where the sample is installed."""
-    samples = files("terratorch_simpler") / "samples"
-    text = (samples / TASK).read_text()
-    return text.replace(SAMPLES_IN_CLONE, Path(str(samples)).as_posix())
+class Demo:
+    """The steps of the demo, numbered, each with the command that does the same.
 
+    Args:
+        console: Where they are shown.
+        folder: Folder for everything.
+        epochs: Epochs of each fine-tuning.
+        overwrite: Replace results that are there.
+    """
 
-def _fine_tune(config: Path, folder: Path, epochs: int) -> Trained:
-    """What ``terratorch fit`` and ``terratorch test`` do, with the steps timed."""
-    from terratorch.cli_tools import build_lightning_cli
+    def __init__(self, console: Console, folder: Path, epochs: int, overwrite: bool) -> None:
+        self.console, self.folder = console, folder
+        self.epochs, self.overwrite = epochs, overwrite
+        self.progress = not console.quiet and sys.stdout.isatty()
+        self.task = folder / TASK
+        self._steps = 0
 
-    from terratorch_simpler.backbones.backbone import count_parameters
-    from terratorch_simpler.lightning import quiet_lightning
-    from terratorch_simpler.profiling.timing import StepTimer, time_inference
+    def write_task(self, backbone: str | None) -> None:
+        """Write the sample's config, where nothing is in the way."""
+        results = [TASK, COMPARISON]
+        for criterion in CRITERIA:
+            names = (*RESULTS, f"{self.task.stem}_simpler.yaml")
+            results += [str(self._place(criterion).relative_to(self.folder) / n) for n in names]
+        outputs = [self.folder / name for name in results]
+        check_free(outputs, self.overwrite, option="--overwrite")
+        if backbone is not None:
+            self.console.print(
+                f"{backbone} with its pre-trained weights, from the cache of the Hugging Face hub "
+                "or from the hub itself. A large backbone takes long on a CPU: --epochs 1 shows "
+                "how long."
+            )
+        text = sample_config(backbone)
+        make_folder(self.folder)
+        write_files({self.task: text}, self.overwrite)
 
-    logging.getLogger("terratorch").setLevel(logging.ERROR)
-    with quiet_lightning():
-        overrides = [
-            f"--trainer.max_epochs={epochs}",
-            f"--trainer.default_root_dir={folder}",
-            "--trainer.enable_model_summary=False",
-        ]
-        cli = build_lightning_cli(["--config", str(config), *overrides], run=False)
-        timer = StepTimer()
-        callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.append(timer)
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-        scores = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)[0]
-    model = cli.model.model
-    depth, parameters = len(model.encoder.blocks), count_parameters(model)
-    return Trained(depth, parameters, time_inference(model, timer), scores["test/mIoU"])
+    def _place(self, criterion: str) -> Path:
+        return self.folder if criterion == CRITERIA[0] else self.folder / criterion
 
+    def _step(self, title: str, command: str) -> float:
+        self._steps += 1
+        self.console.rule(f"{self._steps}. {title}")
+        self.console.print(f"$ {command}", soft_wrap=True)
+        return time.perf_counter()
 
-def comparison(full: Trained, pruned: Trained) -> Table:
-    """The final table: both models side by side."""
-    rows = (
-        ("depth (blocks)", full.depth, pruned.depth, "d"),
-        ("parameters of the model (M)", full.parameters / 1e6, pruned.parameters / 1e6, ".2f"),
-        ("ms per training step", full.measured.step_ms, pruned.measured.step_ms, ".0f"),
-        (
-            "ms per batch at inference",
-            full.measured.inference_ms,
-            pruned.measured.inference_ms,
-            ".0f",
-        ),
-        ("mIoU on the validation tiles", full.miou, pruned.miou, ".3f"),
-    )
-    table = Table("", "full", "pruned", "pruned / full", box=None, pad_edge=False)
-    for name, a, b, style in rows:
-        table.add_row(name, format(a, style), format(b, style), f"{b / a:.2f}" if a else "-")
-    return table
+    def select(self, criterion: str) -> TaskSelection:
+        """Choose a depth."""
+        folder = self._place(criterion)
+        start = self._step(
+            "Choose the depth " + ("with labels" if criterion == PROBE else "from tiles alone"),
+            f"terratorch-simpler select --config {self.task} --criterion {criterion} "
+            f"--output {folder}",
+        )
+        chosen = select_task(
+            self.task,
+            folder,
+            criterion=criterion,
+            overwrite=self.overwrite,
+            reporter=ConsoleReporter(self.console),
+            progress=self.progress,
+        )
+        show(self.console, chosen)
+        self.console.print(f"{time.perf_counter() - start:.0f} s")
+        return chosen
+
+    def fine_tune(self, name: str, config: Path, depth: int) -> FineTuned:
+        """Fine-tune a config's model, and test it."""
+        start = self._step(
+            f"Fine-tune {depth} blocks ({name})",
+            f"terratorch fit -c {config} --trainer.max_epochs {self.epochs}",
+        )
+        folder = self.folder / "runs" / name
+        found = fine_tune(config, folder, self.epochs, name, depth, self.progress)
+        self.console.print(
+            f"{depth} blocks: {found.metric} {found.score:.3f} after {self.epochs} epochs, "
+            f"{time.perf_counter() - start:.0f} s"
+        )
+        return found
+
+    def compare(self, trained: list[FineTuned], chosen: dict[str, TaskSelection]) -> None:
+        """Show the models side by side: here, in the reports and in ``demo.json``."""
+        from terratorch_simpler.report import PAGE, read_pictures, report_files
+
+        files: dict[Path, str | bytes] = {self.folder / COMPARISON: to_json(trained)}
+        for done in chosen.values():
+            plan = done.plan.model_copy(update={"finetuned": trained})
+            path = done.folder / "plan.json"
+            pictures = read_pictures(done.folder / PAGE) or {}
+            files[path] = plan.to_json()
+            rendered = report_files(plan, path.as_posix(), pictures)
+            files |= {done.folder / name: content for name, content in rendered.items()}
+        write_files(files, overwrite=True)
+        self.console.rule("Full against pruned")
+        table = Table("", *(model.name for model in trained), box=None, pad_edge=False)
+        for row in finetuned_rows(trained):
+            table.add_row(*row)
+        self.console.print(table)
+        reports = ", ".join(str(done.folder / PAGE) for done in chosen.values())
+        self.console.print(
+            f"Open {reports}; the same numbers are in {self.folder / COMPARISON}.", soft_wrap=True
+        )

@@ -166,12 +166,17 @@ def _backbones() -> ArgumentParser:
 
 def _demo() -> ArgumentParser:
     parser = ArgumentParser(
-        description="Select a depth on the embedded Sentinel-2 sample, fine-tune the full and the "
-        "pruned model for some epochs, and compare them.",
+        description="Select a depth on the embedded Sentinel-2 sample, from its tiles alone and "
+        "with its labels; fine-tune the full and the pruned models, and compare them.",
         exit_on_error=False,
     )
     parser.add_argument("--output", type=str, default="demo", help="folder for the results")
     parser.add_argument("--epochs", type=int, default=24, help="epochs of each fine-tuning")
+    parser.add_argument(
+        "--backbone",
+        type=str | None,
+        help="another backbone of TerraTorch's registry, with its official weights from the hub",
+    )
     _add_common(parser)
     return parser
 

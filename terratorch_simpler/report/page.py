@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from terratorch_simpler.report.figures import probe_figure, to_png
 from terratorch_simpler.report.pictures import uri
+from terratorch_simpler.results.finetuned import finetuned_rows
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import (
     decision_sentence,
@@ -56,6 +57,8 @@ def render_page(
         tiles=tiles_sentence(plan.tiles),
         scaling=scaling_sentence(plan.tiles),
         savings=savings_rows(plan.savings) if plan.savings is not None else [],
+        finetuned=plan.finetuned or [],
+        finetuned_rows=finetuned_rows(plan.finetuned) if plan.finetuned else [],
         others=others_rows(plan),
         similarity=uri(similarity),
         scores=uri(scores),

@@ -30,6 +30,7 @@ from terratorch_simpler.criteria import (
 )
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
+from terratorch_simpler.results.finetuned import FineTuned
 from terratorch_simpler.results.probe import LATER, Probe
 from terratorch_simpler.results.savings import Savings
 from terratorch_simpler.results.tiles import TilesRecord
@@ -46,7 +47,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-_OPTIONAL = ("probe", "savings", "warnings", "statistics", "unread")
+_OPTIONAL = ("probe", "savings", "warnings", "statistics", "unread", "finetuned")
 """What plans need not say."""
 
 
@@ -111,6 +112,7 @@ class PruningPlan(_Record):
         statistics: Statistics of every layer by name, [total_depth + 1] each; None in plans that do
             not say.
         unread: Criteria that could not be read, and why.
+        finetuned: What came of fine-tuning, the full model first, where that was done as well.
     """
 
     schema_version: Literal[1] = 1
@@ -136,6 +138,7 @@ class PruningPlan(_Record):
     savings: Savings | None = None
     statistics: dict[str, list[float]] | None = None
     unread: dict[str, str] | None = None
+    finetuned: list[FineTuned] | None = Field(default=None, min_length=1)
     similarity_rows: list[list[float]] = Field(alias="similarity")
 
     @property

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from terratorch_simpler.cli import main
-from terratorch_simpler.cli.demo import task_config
 from terratorch_simpler.profiling.profiled import profiled_model
 from terratorch_simpler.task.build import read_task
 from terratorch_simpler.task.checkpoint import running_backbone
 from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.factories import BY_NAME, check_factory
+from terratorch_simpler.task.sample import sample_config
 from tests.configs import write_detection, write_legacy
 from tests.rasters import BANDS
 
@@ -109,7 +109,7 @@ def test_the_model_of_a_detector_is_taken_up_to_its_necks(framework: str) -> Non
 
 @pytest.mark.filterwarnings("ignore:PrithviModelFactory is deprecated")
 def test_the_backbone_of_an_older_config_is_what_its_factory_builds(tmp_path: Path) -> None:
-    config = write_legacy(tmp_path, task_config())
+    config = write_legacy(tmp_path, sample_config())
     task = read_task(TaskConfig.read(config))
     # Loaded unasked, as that factory does: the weights are those of the embedded sample.
     assert task.backbone.pretrained

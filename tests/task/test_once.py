@@ -17,7 +17,7 @@ import terratorch_simpler.report
 import terratorch_simpler.selection.select
 import terratorch_simpler.task.build  # noqa: F401 - all that counts is loaded
 from terratorch_simpler import select_task
-from terratorch_simpler.cli.demo import TASK, task_config
+from terratorch_simpler.task.sample import TASK, sample_config
 
 PACKAGE = "terratorch_simpler"
 
@@ -49,7 +49,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.filterwarnings("ignore:8 tiles:terratorch_simpler.selection.select.SelectionWarning")
 def test_everything_is_done_once(calls: Counter[str], tmp_path: Path) -> None:
     task = tmp_path / TASK
-    task.write_text(task_config())
+    task.write_text(sample_config())
     select_task(task, tmp_path / "out", samples=8, tokens=4, accelerator="cpu", progress=False)
     assert calls == {
         "yaml": 1,

@@ -13,9 +13,9 @@ import rasterio
 
 from terratorch_simpler import PruningPlan, select_task
 from terratorch_simpler.cli import main
-from terratorch_simpler.cli.demo import SAMPLES_IN_CLONE, TASK, task_config
 from terratorch_simpler.messages import Reporter
 from terratorch_simpler.selection.settings import Settings
+from terratorch_simpler.task.sample import IN_CLONE, TASK, sample_config
 from tests.rasters import write_tiles
 
 pytestmark = pytest.mark.filterwarnings(
@@ -40,7 +40,7 @@ class Listener(Reporter):
 def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config of the embedded sample."""
     path = tmp_path_factory.mktemp("task") / TASK
-    path.write_text(task_config())
+    path.write_text(sample_config())
     return path
 
 
@@ -82,8 +82,8 @@ def test_a_config_gives_the_files_that_the_command_gives(task: Path, tmp_path: P
 
 
 def test_tiles_take_the_place_of_the_config_s_images(task: Path, tmp_path: Path) -> None:
-    images = Path(str(task_config().partition("train_data_root: ")[2].splitlines()[0]))
-    assert SAMPLES_IN_CLONE in images.as_posix()
+    images = Path(str(sample_config().partition("train_data_root: ")[2].splitlines()[0]))
+    assert IN_CLONE in images.as_posix()
     done = select_task(task, tmp_path / "out", BRIEF, tiles=images, size=64, criterion="knee")
     assert done.plan.criterion == "knee"
     assert (done.plan.tiles.used, done.plan.tiles.source) == (8, str(images))

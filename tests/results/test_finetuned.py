@@ -1,0 +1,44 @@
+"""Fine-tuned models side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from terratorch_simpler.results.finetuned import FineTuned, finetuned_rows, to_json
+from terratorch_simpler.results.plan import PruningPlan
+from tests.conftest import MakePlan
+
+FULL = FineTuned("full", 12, 6_000_000, 120.0, 60.0, "mIoU", 0.25)
+PRUNED = FineTuned("probe", 2, 2_000_000, 80.0, 20.0, "mIoU", 0.24)
+
+
+def test_each_model_is_compared_with_the_full_one() -> None:
+    assert finetuned_rows([FULL, PRUNED]) == [
+        ("blocks", "12", "2"),
+        ("parameters of the model (M)", "6.00", "2.00 (3.00x fewer)"),
+        ("ms per training step", "120", "80 (1.50x faster)"),
+        ("ms per batch at inference", "60", "20 (3.00x faster)"),
+        ("mIoU on the test tiles", "0.250", "0.240 (96% kept)"),
+    ]
+
+
+def test_of_a_score_that_is_not_above_0_there_is_no_share() -> None:
+    rows = finetuned_rows([replace(FULL, score=0.0), PRUNED])
+    assert rows[-1] == ("mIoU on the test tiles", "0.000", "0.240")
+
+
+def test_a_plan_holds_them(make_plan: MakePlan) -> None:
+    plan = make_plan().model_copy(update={"finetuned": [FULL, PRUNED]})
+    assert PruningPlan.from_json(plan.to_json(), "plan").finetuned == [FULL, PRUNED]
+    assert "finetuned" not in make_plan().to_json()
+    assert json.loads(to_json([FULL]))[0]["depth"] == 12
+
+
+def test_numbers_that_cannot_be() -> None:
+    for wrong in ({"depth": 0}, {"step_ms": float("nan")}, {"score": float("inf")}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            replace(FULL, **wrong)
