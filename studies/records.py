@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+Perhaps = Annotated[float | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""A number that need not be there: in a CSV file it is empty then."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,23 @@ class Row:
     parameters: int
     seconds: float
     threads: int
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """One row of ``scripts/score_pictures.py``: an autoencoder of pictures, fine-tuned.
+
+    Attributes:
+        model: ``pretrained`` or ``random``.
+        accuracy: On the test pictures, after the last epoch.
+        seconds: Of training.
+    """
+
+    model: str
+    depth: int
+    seed: int
+    accuracy: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -118,22 +141,28 @@ class Signs:
     """One row: what tiles alone show of a backbone.
 
     Attributes:
+        fed: How the tiles were fed, a name of ``feeding.py``.
         tiles: Tiles that were read, in whole groups.
         score: Largest score of ``simpler``; above 0 is its premise.
         first_to_last: CKA between the patch embedding and the last block's output.
         dimension_first: Effective dimension of the patch embedding (:func:`effective_dimension`).
         dimension_most: The largest of any layer.
         dimension_last: That of the last block's output.
+        contrast: Largest spatial contrast after a block over that before the first.
+        votes: Standard deviation, over all criteria, of the share of blocks that each would keep.
     """
 
     task: str
     model: str
+    fed: str
     tiles: int
     score: float
     first_to_last: float
     dimension_first: float
     dimension_most: float
     dimension_last: float
+    contrast: float
+    votes: float
 
 
 @dataclass(frozen=True)
@@ -142,7 +171,9 @@ class Probed:
 
     Attributes:
         depth: 0 is the input of the first block.
-        metric: What the score is: the metric of the task.
+        metric: What the score is: the metric of the task, or that of the probe.
+        error: Standard error of its difference to the best depth's; None where the metric of the
+            task is not the probe's.
     """
 
     task: str
@@ -150,6 +181,7 @@ class Probed:
     depth: int
     metric: str
     score: float
+    error: Perhaps
 
 
 @dataclass(frozen=True)
@@ -162,6 +194,8 @@ class Judged:
         retained: Mean of what they keep of the full depth's accuracy; depths between those of the
             grid are interpolated.
         worst: The least of it.
+        ends: Share of the draws that choose depth 1, or the last but one or more.
+        agree: Share of the draws that choose the most frequent depth; None without draws.
         beyond: Mean of the blocks kept beyond the least depth that keeps 94 %; below 0 are too few.
     """
 
@@ -175,6 +209,8 @@ class Judged:
     highest: int
     retained: float
     worst: float
+    ends: float
+    agree: Perhaps
     beyond: float
 
 
@@ -185,15 +221,30 @@ class Ranked:
     Attributes:
         depths: How many are compared.
         correlation: Spearman's, of probe score and accuracy after fine-tuning over the depths.
-        reached: The least depth at which the probe gives 94 % of what it gives at full depth.
-        retained: What that depth keeps after fine-tuning.
     """
 
     task: str
     model: str
     depths: int
     correlation: float
-    reached: int
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One row: a rule by which the frozen probe chooses a depth.
+
+    Attributes:
+        rule: Its name.
+        depth: What it chooses.
+        total: Blocks of the full depth.
+        retained: What the depth keeps after fine-tuning.
+    """
+
+    task: str
+    model: str
+    rule: str
+    depth: int
+    total: int
     retained: float
 
 

@@ -47,12 +47,12 @@ def tasks() -> list[str]:
 
 def metric_of(task: str) -> str:
     """Name of the accuracy that a task is judged by, as TerraTorch logs it."""
-    return str(yaml.safe_load(_text(task))["metric"])
+    return str(_task(task)["metric"])
 
 
 def fits(task: str, model: str) -> bool:
     """Whether the model reads the bands of the task."""
-    return bool(yaml.safe_load(_text(task))["bands"] == models()[model]["bands"])
+    return bool(_task(task)["bands"] == models()[model]["bands"])
 
 
 def pairs() -> Iterator[tuple[str, str]]:
@@ -70,7 +70,7 @@ def compose(task: str, model: str, folders: Folders, *, seed: int = 0) -> dict[s
         FileNotFoundError: If there is no such task.
         ValueError: If there is no such model, or it reads other bands.
     """
-    text = _text(task)
+    entries = _task(task)
     if model not in models():
         raise ValueError(f"no model {model}: there are {', '.join(models())}")
     if not fits(task, model):
@@ -81,9 +81,9 @@ def compose(task: str, model: str, folders: Folders, *, seed: int = 0) -> dict[s
         "weights": folders.weights,
         "samples": files("terratorch_simpler") / "samples",
         "studies": TASKS.parent,
-        "size": yaml.safe_load(text)["size"],
+        "size": entries["size"],
     }
-    config = yaml.safe_load(Template(text).substitute(places))
+    config = yaml.safe_load(Template(yaml.safe_dump(entries)).substitute(places))
     entry = yaml.safe_load(Template(MODELS.read_text()).substitute(places))[model]
     for key in ("bands", "metric", "size"):
         del config[key]
@@ -101,11 +101,14 @@ def compose(task: str, model: str, folders: Folders, *, seed: int = 0) -> dict[s
     return dict(config)
 
 
-def _text(task: str) -> str:
+def _task(task: str) -> dict[str, Any]:
+    """The entries of a task: those of the one that it is like, but for its own."""
     path = TASKS / f"{task}.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"no task {task}: there are {', '.join(tasks())}")
-    return path.read_text()
+    entries: dict[str, Any] = yaml.safe_load(path.read_text())
+    like = entries.pop("like", None)
+    return entries if like is None else _task(like) | entries
 
 
 def _indices(which: str, depth: int) -> list[int]:

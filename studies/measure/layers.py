@@ -31,6 +31,8 @@ from terratorch_simpler.similarity import centered_grams
 TABLE = RESULTS / "layer_choices.csv"
 CURVES = RESULTS / "layer_curves.csv"
 SIZE = TILES_PER_GROUP["tokens"]
+MOST = 512
+"""Tiles of the largest draws: as many as a selection takes."""
 Curves = dict[str, NDArray[np.float64]]
 
 
@@ -62,7 +64,7 @@ def choices(task: str, model: str, samples: Tensor) -> Iterator[Choice]:
         model: Name of the model.
         samples: As :func:`curves_of`.
     """
-    everything = len(samples) // SIZE * SIZE
+    everything = min(len(samples) // SIZE * SIZE, MOST)
     rng = np.random.default_rng(0)
     for tiles in sorted({tiles for tiles in TILES if tiles < everything} | {everything}):
         drawn = [curves_of(samples, rng.permutation(len(samples))[:tiles]) for _ in range(SHUFFLES)]

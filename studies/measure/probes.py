@@ -28,8 +28,21 @@ def probe(task: str, model: str, folders: Folders) -> list[Probed]:
     settings = ProbeSettings(progress=False)
     result = run_probe(found.backbone, data_of(found), None, found.labels, settings)
     metric = METRICS[metric_of(task)]
-    scores = result.scores if metric == result.metric else result.others[metric]
-    return [Probed(task, model, depth, metric, round(score, 4)) for depth, score in scores.items()]
+    errors = result.errors or {}
+    rows = [
+        Probed(task, model, depth, result.metric, round(score, 4), _rounded(errors.get(depth)))
+        for depth, score in result.scores.items()
+    ]
+    if metric != result.metric:
+        rows += [
+            Probed(task, model, depth, metric, round(score, 4), None)
+            for depth, score in result.others[metric].items()
+        ]
+    return rows
+
+
+def _rounded(error: float | None) -> float | None:
+    return None if error is None else round(error, 5)
 
 
 def main(folders: Folders, table: Path = TABLE) -> None:

@@ -36,20 +36,23 @@ def data_of(task: Task) -> LightningDataModule:
     return task.datamodule
 
 
-def samples_of(task: Task, settings: Settings = QUIET, anchors: int = 0) -> Tensor:
-    """Samples of every training tile of a task: [tiles, layers, samples of a tile, width].
+def samples_of(
+    task: Task, settings: Settings = QUIET, anchors: int = 0, most: int = MANY
+) -> Tensor:
+    """Samples of the training tiles of a task: [tiles, layers, samples of a tile, width].
 
     Args:
         task: The task.
         settings: How they are sampled.
         anchors: Samples of a tile whose partners follow.
+        most: Tiles, by default all.
     """
     return read_layers(
         task.backbone,
         data_of(task),
         pooling=settings.pooling,
         tokens=settings.tokens,
-        samples=MANY,
+        samples=most,
         accelerator=settings.accelerator,
         precision=settings.precision,
         anchors=anchors,

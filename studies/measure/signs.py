@@ -1,21 +1,28 @@
 """Signs that weights were trained, or that a cut is safe: ``python -m studies.measure.signs ...``.
 
-For every backbone on the training tiles of a task, from one pass and without labels.
+For every backbone on training tiles of a task, from one pass and without labels; for trained
+weights also on tiles that are fed wrongly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from studies.measure.certainty import matrix_of, whole_groups
-from studies.measure.compose import SAME_TILES, Folders, compose, pairs
+from studies.measure.compose import CONTROL, SAME_TILES, Folders, compose, pairs
+from studies.measure.feeding import FED
+from studies.measure.layers import MOST, curves_of
 from studies.measure.samples import read, samples_of
 from studies.records import Signs
 from studies.tables import RESULTS, complete
-from terratorch_simpler.criteria import CRITERIA
+from terratorch_simpler.criteria import CRITERIA, SIMILARITY
+from terratorch_simpler.layers.sampler import without_partners
+from terratorch_simpler.selection.loop import ANCHORS
 
 TABLE = RESULTS / "signs.csv"
 
@@ -33,26 +40,47 @@ def effective_dimension(samples: Tensor) -> float:
     return float(covariance.trace() ** 2 / covariance.square().sum())
 
 
-def signs(task: str, model: str, samples: Tensor) -> Signs:
+def signs(task: str, model: str, fed: str, samples: Tensor) -> Signs:
     """The row of one pass.
 
     Args:
         task: Name of the task.
         model: Name of the model.
-        samples: [tiles, layers, samples of a tile, width].
+        fed: How the tiles were fed.
+        samples: [tiles, layers, samples of a tile and their partners, width].
     """
-    matrix = matrix_of(samples)
-    dimensions = [effective_dimension(layer.flatten(0, 1)) for layer in samples.unbind(1)]
+    tiles = whole_groups(len(samples))
+    curves = curves_of(samples, np.arange(tiles))
+    drawn = without_partners(samples, ANCHORS)
+    matrix = matrix_of(drawn)
+    dimensions = [effective_dimension(layer.flatten(0, 1)) for layer in drawn.unbind(1)]
+    contrast = curves["spatial_contrast"]
+    blocks = len(matrix) - 1
+    votes = [
+        int(rule.depths(matrix if rule.reads == SIMILARITY else curves[rule.reads])) / blocks
+        for rule in CRITERIA.values()
+    ]
     return Signs(
         task,
         model,
-        whole_groups(len(samples)),
+        fed,
+        tiles,
         round(float(CRITERIA["simpler"].score(matrix[None]).max()), 4),
         round(float(matrix[0, -1]), 3),
         round(dimensions[0], 2),
         round(max(dimensions), 2),
         round(dimensions[-1], 2),
+        round(float(contrast[1:].max() / contrast[0]), 3),
+        round(float(np.std(votes)), 3),
     )
+
+
+def cases() -> Iterator[tuple[str, str, str]]:
+    """Tasks, models and ways to feed them."""
+    for task, model in pairs():
+        if task not in SAME_TILES:
+            for fed in FED if not model.endswith(CONTROL) else ["as trained"]:
+                yield task, model, fed
 
 
 def main(folders: Folders, table: Path = TABLE) -> None:
@@ -64,11 +92,12 @@ def main(folders: Folders, table: Path = TABLE) -> None:
     """
     torch.set_grad_enabled(False)
 
-    def make(task: str, model: str) -> list[Signs]:
-        return [signs(task, model, samples_of(read(compose(task, model, folders))))]
+    def make(task: str, model: str, fed: str) -> list[Signs]:
+        config = FED[fed](compose(task, model, folders))
+        samples = samples_of(read(config), anchors=ANCHORS, most=MOST)
+        return [signs(task, model, fed, samples)]
 
-    cases = [(task, model) for task, model in pairs() if task not in SAME_TILES]
-    for rows in complete(Signs, table, cases, make):
+    for rows in complete(Signs, table, cases(), make):
         print(*rows, flush=True)
 
 

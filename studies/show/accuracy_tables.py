@@ -8,7 +8,7 @@ from statistics import mean
 
 from studies.measure.compose import CONTROL
 from studies.measure.methods import FIRST
-from studies.records import Priced, Ranked, Retained, Row
+from studies.records import Labelled, Priced, Ranked, Retained, Row
 from studies.show.curves import Curve, matters
 from studies.show.markdown import plus_minus, table
 
@@ -33,14 +33,16 @@ def retention(found: dict[tuple[str, str], Curve]) -> str:
     return "\n".join(parts)
 
 
-def probe(ranks: Sequence[Ranked]) -> str:
-    """Rank correlation of the frozen probe with fine-tuning."""
-    rows = [
-        [r.task, r.model, r.depths, f"{r.correlation:.2f}", r.reached, f"{r.retained:.0%}"]
-        for r in ranks
-    ]
-    header = ["task", "model", "depths", "rank correlation", "probe's 94 % at", "retained there"]
-    return table(header, rows)
+def probe(ranks: Sequence[Ranked], labelled: Sequence[Labelled]) -> str:
+    """Rank correlation of the frozen probe with fine-tuning, and what each rule chooses."""
+    names = list(dict.fromkeys(row.rule for row in labelled))
+    at = {(row.task, row.model, row.rule): row for row in labelled}
+    rows = []
+    for rank in ranks:
+        of = [at.get((rank.task, rank.model, name)) for name in names]
+        cells = [f"{row.depth}: {row.retained:.0%}" if row else "" for row in of]
+        rows.append([rank.task, rank.model, rank.depths, f"{rank.correlation:.2f}", *cells])
+    return table(["task", "model", "depths", "rank correlation", *names], rows)
 
 
 def methods(found: dict[tuple[str, str], Curve], other: Sequence[Row]) -> str:

@@ -8,25 +8,41 @@ from statistics import mean
 
 from studies.measure.choices import TILES
 from studies.measure.compose import CONTROL, SAME_TILES
-from studies.records import Choice, Judged, Precision, Signs
+from studies.measure.layers import MOST
+from studies.records import Choice, Judged, Labelled, Precision, Signs
 from studies.show.curves import Curve, matters
 from studies.show.markdown import table
 
 STABLE = ("simpler", "stabilization")
+WAYS = 5
+"""Columns of a table of ways to choose."""
 
 
 def criteria(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> str:
-    """What every way of choosing keeps, from most tiles: one table for each pooling."""
-    cases = [key for key in found if not key[1].endswith(CONTROL)]
-    by_pooling: dict[str, dict[str, dict[tuple[str, str], Judged]]] = {}
+    """What every way of choosing keeps on every task, some ways a table."""
+    cases = _cases(found)
+    parts = []
+    for pooling, ways in by_way(judged).items():
+        names = list(ways)
+        for start in range(0, len(names), WAYS):
+            some = {name: ways[name] for name in names[start : start + WAYS]}
+            parts.append(_judged(pooling or "no tiles", some, found, cases))
+    return "\n".join(parts)
+
+
+def by_way(judged: Sequence[Judged]) -> dict[str, dict[str, dict[tuple[str, str], Judged]]]:
+    """Rows by pooling, way and case: of draws of 512 tiles, or of all where there are fewer."""
+    found: dict[str, dict[str, dict[tuple[str, str], Judged]]] = {}
     for row in judged:
-        case, ways = (row.task, row.model), by_pooling.setdefault(row.pooling, {})
+        case, ways = (row.task, row.model), found.setdefault(row.pooling, {})
         of = ways.setdefault(row.criterion, {})
-        if case not in of or row.tiles > of[case].tiles:
+        if row.tiles <= MOST and (case not in of or row.tiles > of[case].tiles):
             of[case] = row
-    return "\n".join(
-        _judged(pooling or "no tiles", ways, found, cases) for pooling, ways in by_pooling.items()
-    )
+    return found
+
+
+def _cases(found: dict[tuple[str, str], Curve]) -> list[tuple[str, str]]:
+    return [key for key in found if not key[1].endswith(CONTROL)]
 
 
 def _judged(
@@ -36,56 +52,84 @@ def _judged(
     cases: Sequence[tuple[str, str]],
 ) -> str:
     """Mean depth, blocks beyond the 94 % depth, and retained accuracy, by task and way."""
-    deep = [case for case in cases if matters(found, *case)]
     rows = []
     for case in cases:
         cells = [
             f"{of[case].depth:.3g} ({of[case].beyond:+.3g}) {of[case].retained:.0%}"
             for of in ways.values()
         ]
-        rows.append([" ".join(case) + ("*" if case in deep else ""), *cells])
-    for name, some in (("all", cases), ("those with *", deep)):
-        if some:
-            worst = [min(of[case].retained for case in some) for of in ways.values()]
-            kept = [
-                mean(of[case].depth / found[case].total for case in some) for of in ways.values()
-            ]
-            summary = [
-                f"{share:.0%} of blocks, worst {least:.0%}"
-                for share, least in zip(kept, worst, strict=True)
-            ]
-            rows.append([name, *summary])
+        rows.append([" ".join(case) + ("*" if matters(found, *case) else ""), *cells])
     return table([pooling, *ways], rows)
 
 
-def signs(
-    found: dict[tuple[str, str], Curve], read: Sequence[Signs], choices: Sequence[Choice]
-) -> str:
-    """What tiles alone show of a backbone, beside what the depth of `simpler` keeps."""
-    chosen = _most(choices, "simpler")
+def rules(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> str:
+    """Every way of choosing over all tasks, those where depth matters, and the others."""
+    cases = _cases(found)
+    deep = [case for case in cases if matters(found, *case)]
+    others = [case for case in cases if case not in deep]
     rows = []
-    for row in read:
-        case = row.task, row.model
-        depths = [c.depth for c in chosen[case] for _ in range(c.times)]
-        tasks = [row.task, *(task for task, of in SAME_TILES.items() if of == row.task)]
-        kept = [
-            f"{mean(found[task, row.model].retained(depth) for depth in depths):.0%} ({task})"
-            for task in tasks
-            if (task, row.model) in found and not row.model.endswith(CONTROL)
-        ]
-        dimensions = (row.dimension_first, row.dimension_most, row.dimension_last)
-        rows.append(
-            [
-                *case,
-                f"{row.score:+.4f}",
-                f"{mean(depths):.3g}",
-                ", ".join(kept),
-                f"{row.first_to_last:.2f}",
-                *(f"{dimension:.1f}" for dimension in dimensions),
+    for pooling, ways in by_way(judged).items():
+        for name, of in ways.items():
+            agree = [of[case].agree for case in cases]
+            same = [share for share in agree if share is not None]
+            rows.append(
+                [
+                    f"{name}, on means" if pooling == "mean" else name,
+                    *_summary([of[case] for case in deep], found),
+                    *_summary([of[case] for case in others], found),
+                    f"{mean(of[case].ends for case in cases):.0%}",
+                    f"{mean(same):.0%}" if same else "",
+                ]
+            )
+    header = [
+        f"{what} {where}" for where in ("*", "others") for what in ("blocks", "kept", "worst")
+    ]
+    return table(["", *header, "at an end", "agree"], rows)
+
+
+def _summary(rows: Sequence[Judged], found: dict[tuple[str, str], Curve]) -> list[str]:
+    """Mean share of the blocks, mean share of accuracy, and the worst of any draw."""
+    if not rows:
+        return ["", "", ""]
+    blocks = mean(row.depth / found[row.task, row.model].total for row in rows)
+    kept = mean(row.retained for row in rows)
+    return [f"{blocks:.0%}", f"{kept:.0%}", f"{min(row.worst for row in rows):.0%}"]
+
+
+def labels(read: Sequence[Labelled], found: dict[tuple[str, str], Curve]) -> str:
+    """The rules by which the frozen probe chooses, over all tasks and those where depth matters."""
+    rows = []
+    for rule in dict.fromkeys(row.rule for row in read):
+        cells = []
+        of = [row for row in read if row.rule == rule]
+        for some in (of, [row for row in of if matters(found, row.task, row.model)]):
+            cells += [
+                f"{mean(row.depth / row.total for row in some):.0%}",
+                f"{mean(row.retained for row in some):.1%}",
+                f"{min(row.retained for row in some):.1%}",
             ]
-        )
-    header = ["tiles", "model", "largest g", "depth", "retained", "CKA, first to last"]
-    return table([*header, "dimension: first", "most", "last"], rows)
+        rows.append([rule, *cells])
+    header = [f"{what}{where}" for where in ("", " *") for what in ("blocks", "kept", "worst")]
+    return table(["rule", *header], rows)
+
+
+def signs(read: Sequence[Signs]) -> str:
+    """What tiles alone show of a backbone, trained or not, and fed as trained or not."""
+    rows = [
+        [
+            row.task,
+            row.model,
+            row.fed,
+            f"{row.score:+.4f}",
+            f"{row.first_to_last:.2f}",
+            *(f"{d:.1f}" for d in (row.dimension_first, row.dimension_most, row.dimension_last)),
+            f"{row.contrast:.2f}",
+            f"{row.votes:.2f}",
+        ]
+        for row in read
+    ]
+    header = ["tiles", "model", "fed", "largest g", "CKA, first to last", "dimension: first"]
+    return table([*header, "most", "last", "contrast over first", "spread of votes"], rows)
 
 
 def stability(choices: Sequence[Choice]) -> str:
@@ -118,18 +162,6 @@ def precisions(read: Sequence[Precision]) -> str:
         rows.append([*case, str(same[0].tiles), f"{same[0].difference:.5f}", *depths])
     names = list(dict.fromkeys(row.criterion for row in read))
     return table(["tiles", "model", "number of tiles", "largest difference", *names], rows)
-
-
-def _most(choices: Sequence[Choice], criterion: str) -> dict[tuple[str, str], list[Choice]]:
-    """The choices from most tiles of tokens, by task and model."""
-    of = [row for row in choices if (row.criterion, row.pooling) == (criterion, "tokens")]
-    most: dict[tuple[str, str], int] = defaultdict(int)
-    for row in of:
-        most[row.task, row.model] = max(most[row.task, row.model], row.tiles)
-    return {
-        case: [row for row in of if (row.task, row.model, row.tiles) == (*case, tiles)]
-        for case, tiles in most.items()
-    }
 
 
 def _shares(choices: Iterable[Choice]) -> str:

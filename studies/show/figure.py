@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 CHOOSES = {"simpler": "v", "stabilization": "^"}
-COLORS = {"dinov2": "#b0413e", "mae12": "#1b7f5c", "mae24": "#3467a8"}
+COLORS = {"dinov2": "#b0413e", "mae12": "#1b7f5c", "mae24": "#3467a8", "mae_pictures": "#7a4fa3"}
 CONTROL_COLOR, OTHER_COLOR = "#9aa5b1", "#d9822b"
 
 
@@ -76,7 +76,9 @@ def _draw(
         return
     color = COLORS.get(model, OTHER_COLOR)
     axes.errorbar(shares, means, spread, color=color, label=model, linewidth=1.5)
-    scores = [row for row in probed if (row.task, row.model) == (task, model) and row.depth > 0]
+    of = [row for row in probed if (row.task, row.model) == (task, model) and row.depth > 0]
+    # The metric of the task comes last where it is not the probe's own.
+    scores = [row for row in of if row.metric == of[-1].metric]
     if scores:
         whole = max(scores, key=lambda row: row.depth).score
         axes.plot(

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from studies.measure.run import committed
-from studies.records import Choice, Judged, Precision, Priced, Ranked, Row, Signs
+from studies.records import Choice, Judged, Labelled, Precision, Priced, Ranked, Row, Signs
 from studies.show.accuracy_tables import frontier, methods, probe, retention
-from studies.show.choice_tables import criteria, precisions, signs, stability
-from studies.show.curves import blocks, curves
+from studies.show.choice_tables import criteria, labels, precisions, rules, signs, stability
+from studies.show.curves import measured
 from studies.tables import RESULTS, read_csv
 
 ROOT = Path(__file__).parents[2]
@@ -41,16 +40,20 @@ def pages() -> dict[Path, str]:
 
 def tables() -> dict[str, str]:
     """All tables, as Markdown, by name."""
-    found = curves(committed(), blocks())
+    found = measured()
+    judged: list[Judged] = _read(Judged, "criteria")
+    labelled: list[Labelled] = _read(Labelled, "labelled")
     other: list[Row] = _read(Row, "methods")
     choices: list[Choice] = _read(Choice, "choices")
     return {
         "retention": retention(found),
-        "criteria": criteria(found, _read(Judged, "criteria")),
-        "signs": signs(found, _read(Signs, "signs"), choices),
+        "criteria": criteria(found, judged),
+        "rules": rules(found, judged),
+        "labels": labels(labelled, found),
+        "signs": signs(_read(Signs, "signs")),
         "stability": stability(choices),
         "precisions": precisions(_read(Precision, "precisions")),
-        "probe": probe(_read(Ranked, "probe_rank")),
+        "probe": probe(_read(Ranked, "probe_rank"), labelled),
         "methods": methods(found, other),
         "frontier": frontier(_read(Priced, "frontier")),
     }

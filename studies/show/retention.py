@@ -1,27 +1,56 @@
 """How much accuracy each depth keeps, and what each criterion would have kept of it.
 
 ``python -m studies.show.retention`` reads the tables of ``results/``, writes ``retention.csv``,
-``criteria.csv``, ``probe_rank.csv`` and ``retention.svg`` there, and puts all tables into
-``docs/evidence.md`` and ``README.md``.
+``criteria.csv``, ``probe_rank.csv``, ``labelled.csv`` and ``retention.svg`` there, and puts all
+tables into ``docs/evidence.md`` and ``README.md``.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from studies.measure.compose import CONTROL
-from studies.measure.run import committed
-from studies.records import Choice, Judged, Probed, Ranked, Retained
-from studies.show.curves import Curve, blocks, curves, matters
+from studies.records import Choice, Judged, Labelled, Probed, Ranked, Retained
+from studies.show.curves import Curve, matters, measured
 from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.probe import SHARE
 
-PAPER = 5 / 24
-"""Share of the blocks that the paper keeps of Prithvi-EO-2."""
+CONSTANTS = {"half": 1 / 2, "third": 1 / 3, "quarter": 1 / 4, "paper_share": 5 / 24}
+"""Shares of the blocks, whatever the tiles; the last is what the paper keeps of Prithvi-EO-2."""
+RANDOM = "random_depth"
+RULES: dict[str, Callable[[Scores], int]] = {
+    "within one standard error": lambda probe: probe.within_error(),
+    "98 % of the best": lambda probe: probe.reaching(0.98, max(probe.scores)),
+    "94 % of the best": lambda probe: probe.reaching(SHARE, max(probe.scores)),
+    "94 % of the full depth's": lambda probe: probe.reaching(SHARE, probe.scores[-1]),
+}
+"""How the frozen probe can choose a depth."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A probe's scores of depths 1 to the last, and their standard errors."""
+
+    scores: list[float]
+    errors: list[float]
+
+    def reaching(self, share: float, whole: float) -> int:
+        """The least depth with a share of a score."""
+        return next(d for d, score in enumerate(self.scores, 1) if score >= share * whole)
+
+    def within_error(self) -> int:
+        """The least depth that is within one standard error of the best."""
+        best = max(self.scores)
+        return next(
+            depth
+            for depth, (score, error) in enumerate(zip(self.scores, self.errors, strict=True), 1)
+            if score >= best - error
+        )
 
 
 def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:
@@ -31,9 +60,9 @@ def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:
     for choice in choices:
         if (choice.task, choice.model) == (task, model):
             drawn[choice.pooling, choice.criterion, choice.tiles] += [choice.depth] * choice.times
-    drawn["", "half", 0] = [total // 2]
-    drawn["", "paper_share", 0] = [round(total * PAPER + 1e-9)]
-    drawn["", "random_depth", 0] = list(range(1, total))
+    for name, share in CONSTANTS.items():
+        drawn["", name, 0] = [max(1, round(total * share + 1e-9))]
+    drawn["", RANDOM, 0] = list(range(1, total))
     for (pooling, criterion, tiles), depths in drawn.items():
         kept = [curve.retained(depth) for depth in depths]
         yield Judged(
@@ -47,28 +76,46 @@ def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:
             max(depths),
             round(float(np.mean(kept)), 4),
             round(min(kept), 4),
+            round(float(np.mean([depth in (1, total - 1, total) for depth in depths])), 4),
+            round(max(Counter(depths).values()) / len(depths), 4) if tiles else None,
             round(float(np.mean(depths)) - curve.reached, 2),
         )
 
 
 def ranked(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Iterator[Ranked]:
-    """How well the frozen probe orders the depths of the grid, and which it would keep."""
+    """How well the frozen probe orders the depths of the grid, by the metric of the task."""
     from scipy.stats import spearmanr
 
     for (task, model), curve in found.items():
         if model.endswith(CONTROL):
             continue
-        scores = {row.depth: row.score for row in probed if (row.task, row.model) == (task, model)}
+        of = [row for row in probed if (row.task, row.model) == (task, model)]
+        # The metric of the task comes last where it is not the probe's own.
+        scores = {row.depth: row.score for row in of if row.metric == of[-1].metric}
         depths = [row.depth for row in curve.rows]
-        if not set(depths) <= set(scores):
+        if set(depths) <= set(scores):
+            correlation = spearmanr(
+                [row.accuracy for row in curve.rows], [scores[depth] for depth in depths]
+            ).statistic
+            yield Ranked(task, model, len(depths), round(float(correlation), 4))
+
+
+def labelled(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Iterator[Labelled]:
+    """What the frozen probe chooses by each rule, and what that keeps after fine-tuning."""
+    for (task, model), curve in found.items():
+        of = [
+            row
+            for row in probed
+            if (row.task, row.model) == (task, model) and row.error is not None and row.depth > 0
+        ]
+        if model.endswith(CONTROL) or not of:
             continue
-        correlation = spearmanr(
-            [row.accuracy for row in curve.rows], [scores[depth] for depth in depths]
-        ).statistic
-        enough = SHARE * scores[curve.total]
-        reached = min(depth for depth, score in scores.items() if depth > 0 and score >= enough)
-        kept = round(curve.retained(reached), 4)
-        yield Ranked(task, model, len(depths), round(float(correlation), 4), reached, kept)
+        of.sort(key=lambda row: row.depth)
+        probe = Scores([row.score for row in of], [row.error or 0.0 for row in of])
+        for name, rule in RULES.items():
+            depth = rule(probe)
+            kept = round(curve.retained(depth), 4)
+            yield Labelled(task, model, name, depth, curve.total, kept)
 
 
 def main() -> None:
@@ -77,9 +124,13 @@ def main() -> None:
     from studies.show.page import pages
     from studies.svg import to_svg
 
-    chosen: list[Choice] = read_csv(Choice, RESULTS / "choices.csv")
+    chosen: list[Choice] = [
+        row
+        for name in ("choices", "layer_choices")
+        for row in read_csv(Choice, RESULTS / f"{name}.csv")
+    ]
     probed: list[Probed] = read_csv(Probed, RESULTS / "probed.csv")
-    found = curves(committed(), blocks())
+    found = measured()
     retained = [row for curve in found.values() for row in curve.rows]
     judged = [row for curve in found.values() for row in judge(curve, chosen)]
     write_files(
@@ -87,6 +138,7 @@ def main() -> None:
             RESULTS / "retention.csv": to_csv(Retained, retained),
             RESULTS / "criteria.csv": to_csv(Judged, judged),
             RESULTS / "probe_rank.csv": to_csv(Ranked, list(ranked(found, probed))),
+            RESULTS / "labelled.csv": to_csv(Labelled, list(labelled(found, probed))),
             RESULTS / "retention.svg": to_svg(retention_figure(found, judged, probed)),
         },
         overwrite=True,

@@ -13,10 +13,10 @@ from studies.measure.methods import FIRST
 from studies.measure.run import Cell
 from studies.records import Choice, Priced, Probed, Row
 from studies.show.compare import compare
-from studies.show.curves import curves, matters
+from studies.show.curves import curves, matters, scored
 from studies.show.figure import retention_figure
 from studies.show.page import filled, pages
-from studies.show.retention import judge, ranked
+from studies.show.retention import judge, labelled, ranked
 from studies.tables import complete, read_csv
 from tests.studies.rows import FOLDERS, row_of
 
@@ -30,10 +30,9 @@ def test_what_a_depth_retains() -> None:
         for depth, values in at.items()
         for seed, value in enumerate(values)
     ]
-    found = curves(
-        [*rows, row_of(Cell("task", "model", "lora", 8, 0))], {"model": 8, "model_random": 8}
-    )
-    assert not curves(rows, {"model": 9, "model_random": 9})
+    other = row_of(Cell("task", "model", "lora", 8, 0))
+    found = curves(scored([*rows, other]), {"model": 8, "model_random": 8})
+    assert not curves(scored(rows), {"model": 9, "model_random": 9})
     curve = found["task", "model"]
     assert [row.depth for row in curve.rows] == [1, 2, 4, 8]
     assert curve.rows[0].accuracy == pytest.approx(0.55)
@@ -48,12 +47,14 @@ def test_what_a_depth_retains() -> None:
     figure = retention_figure({("task", "model"): curve}, list(judge(curve, chosen)), [])
     assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == ["task"]
     judged = {row.criterion: row for row in judge(curve, chosen)}
-    assert list(judged) == ["simpler", "half", "paper_share", "random_depth"]
+    assert list(judged) == ["simpler", "half", "third", "quarter", "paper_share", "random_depth"]
     assert (judged["simpler"].depth, judged["simpler"].beyond) == (3.0, -1.0)
     assert judged["simpler"].retained == pytest.approx((0.875 + 0.9875) / 2, abs=1e-4)
     assert judged["simpler"].worst == 0.875
-    assert judged["half"].depth == 4
-    assert judged["paper_share"].depth == 2
+    assert (judged["simpler"].ends, judged["simpler"].agree) == (0, 0.5)
+    depths = [judged[name].depth for name in ("half", "third", "quarter", "paper_share")]
+    assert depths == [4, 3, 2, 2]
+    assert judged["half"].agree is None
     assert (judged["random_depth"].lowest, judged["random_depth"].highest) == (1, 7)
 
 
@@ -76,14 +77,29 @@ def test_the_probe_orders_the_depths() -> None:
         replace(row_of(Cell("task", "model", FIRST, depth, 0)), accuracy=value)
         for depth, value in at.items()
     ]
+    scores = [0.1, 0.3, 0.6, 0.58, 0.61]
     probed = [
-        Probed("task", "model", depth, "accuracy", score)
-        for depth, score in enumerate([0.1, 0.3, 0.6, 0.58, 0.61])
+        Probed("task", "model", depth, "accuracy", score, 0.02)
+        for depth, score in enumerate(scores)
     ]
-    (found,) = ranked(curves(rows, {"model": 4}), probed)
-    assert (found.depths, found.correlation, found.reached) == (3, 1.0, 2)
-    assert found.retained == pytest.approx(0.875)
-    assert not list(ranked(curves(rows, {"model": 4}), probed[:3]))
+    found = curves(scored(rows), {"model": 4})
+    (rank,) = ranked(found, probed)
+    assert (rank.depths, rank.correlation) == (3, 1.0)
+    assert not list(ranked(found, probed[:3]))
+    # What the task is judged by goes before what the probe is.
+    others = [replace(row, metric="mIoU", score=-row.score, error=None) for row in probed]
+    assert next(ranked(found, [*probed, *others])).correlation == -1
+    chosen = {row.rule: (row.depth, row.retained) for row in labelled(found, [*probed, *others])}
+    assert chosen == {
+        "within one standard error": (2, 0.875),
+        "98 % of the best": (2, 0.875),
+        "94 % of the best": (2, 0.875),
+        "94 % of the full depth's": (2, 0.875),
+    }
+    sure = [replace(row, error=0.001) for row in probed]
+    assert next(labelled(found, sure)).depth == 4
+    fewer = [replace(row, score=row.score - 0.05 * (row.depth == 4)) for row in sure]
+    assert [row.depth for row in labelled(found, fewer)] == [2, 2, 2, 2]
 
 
 def test_the_frontier_goes_on_with_the_next_seed(
@@ -143,12 +159,13 @@ def test_tables_are_completed_case_by_case(tmp_path: Path) -> None:
 
     def make(task: str, model: str) -> list[Probed]:
         asked.append((task, model))
-        return [Probed(task, model, depth, "accuracy", 0.5) for depth in (0, 1)]
+        return [Probed(task, model, depth, "accuracy", 0.5, None) for depth in (0, 1)]
 
     first = list(complete(Probed, table, [("a", "m")], make))
     assert [row.depth for row in first[0]] == [0, 1]
     runs = complete(Probed, table, [("a", "m"), ("b", "m"), ("b", "n")], make)
     next(runs)
     assert [row.task for row in read_csv(Probed, table)] == ["a", "a", "b", "b"]
+    assert {row.error for row in read_csv(Probed, table)} == {None}
     assert [rows[0].model for rows in runs] == ["n"]
     assert asked == [("a", "m"), ("b", "m"), ("b", "n")]

@@ -145,10 +145,10 @@ def test_the_effective_dimension_counts_directions() -> None:
 
 def test_signs_of_layers() -> None:
     rng = torch.Generator().manual_seed(0)
-    line = torch.randn(40, 1, 4, 1, generator=rng) @ torch.ones(1, 6)
-    others = torch.randn(40, 5, 4, 6, generator=rng)
-    row = signs("task", "model", torch.cat((line, others, line), dim=1))
-    assert (row.task, row.model, row.tiles) == ("task", "model", 32)
+    line = torch.randn(40, 1, 4 + 16, 1, generator=rng) @ torch.ones(1, 6)
+    others = torch.randn(40, 5, 4 + 16, 6, generator=rng)
+    row = signs("task", "model", "as trained", torch.cat((line, others, line), dim=1))
+    assert (row.task, row.model, row.fed, row.tiles) == ("task", "model", "as trained", 32)
     assert row.first_to_last == pytest.approx(1, abs=1e-3)
     assert (row.dimension_first, row.dimension_last) == (1, 1)
     assert 5 < row.dimension_most <= 6
@@ -175,9 +175,9 @@ def test_a_choice_in_both_precisions() -> None:
 def test_choices_by_statistics_of_layers() -> None:
     """Tokens side by side become alike in the third block: that rise is what is kept."""
     rng = torch.Generator().manual_seed(0)
-    samples = torch.randn(48, 6, 16 + 8 * 4, 12, generator=rng)
-    anchors = samples[:, 3:, :8, None]
-    beside = samples[:, 3:, 16:].unflatten(2, (8, 4))[:, :, :, :2]  # type: ignore[no-untyped-call]
+    samples = torch.randn(48, 6, 16 + 4 * 4, 12, generator=rng)
+    anchors = samples[:, 3:, :4, None]
+    beside = samples[:, 3:, 16:].unflatten(2, (4, 4))[:, :, :, :2]  # type: ignore[no-untyped-call]
     beside.copy_(anchors + 0.1 * beside)
     rows = list(layers.choices("task", "model", samples))
     assert {row.criterion for row in rows} == CRITERIA.keys() - OF_SIMILARITY.keys()
