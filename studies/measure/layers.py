@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studies.measure.choices import SHUFFLES, TILES
-from studies.measure.compose import SAME_TILES, Folders, compose, pairs
+from studies.measure.compose import CONTROL, SAME_TILES, Folders, compose, pairs
 from studies.measure.samples import read, samples_of
 from studies.records import Choice, LayerCurve
 from studies.tables import RESULTS, complete
@@ -95,13 +95,15 @@ def main(folders: Folders, table: Path = TABLE, layers: Path = CURVES) -> None:
     """
     torch.set_grad_enabled(False)
     cases = [(task, model) for task, model in pairs() if task not in SAME_TILES]
+    trained = [(task, model) for task, model in cases if not model.endswith(CONTROL)]
 
     def samples(task: str, model: str) -> Tensor:
         return samples_of(read(compose(task, model, folders)), anchors=ANCHORS)
 
-    for kind, file, make in ((LayerCurve, layers, curves), (Choice, table, choices)):
-        for rows in complete(kind, file, cases, lambda t, m, make=make: make(t, m, samples(t, m))):
-            print(f"{file.name}: {rows[0].task} {rows[0].model}", flush=True)
+    for rows in complete(Choice, table, trained, lambda t, m: choices(t, m, samples(t, m))):
+        print(f"{table.name}: {rows[0].task} {rows[0].model}", flush=True)
+    for curve in complete(LayerCurve, layers, cases, lambda t, m: curves(t, m, samples(t, m))):
+        print(f"{layers.name}: {curve[0].task} {curve[0].model}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor
 from studies.measure.certainty import matrix_of, whole_groups
 from studies.measure.compose import CONTROL, SAME_TILES, Folders, compose, pairs
 from studies.measure.feeding import FED
-from studies.measure.layers import MOST, curves_of
+from studies.measure.layers import curves_of
 from studies.measure.samples import read, samples_of
 from studies.records import Signs
 from studies.tables import RESULTS, complete
@@ -25,6 +25,8 @@ from terratorch_simpler.layers.sampler import without_partners
 from terratorch_simpler.selection.loop import ANCHORS
 
 TABLE = RESULTS / "signs.csv"
+TILES = 256
+"""Most tiles of a task."""
 
 
 def effective_dimension(samples: Tensor) -> float:
@@ -94,7 +96,7 @@ def main(folders: Folders, table: Path = TABLE) -> None:
 
     def make(task: str, model: str, fed: str) -> list[Signs]:
         config = FED[fed](compose(task, model, folders))
-        samples = samples_of(read(config), anchors=ANCHORS, most=MOST)
+        samples = samples_of(read(config), anchors=ANCHORS, most=TILES)
         return [signs(task, model, fed, samples)]
 
     for rows in complete(Signs, table, cases(), make):
