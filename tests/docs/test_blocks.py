@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from argparse import Action, ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,30 @@ def test_python_runs_on_the_sample(page: str, capsys: pytest.CaptureFixture[str]
         assert names["layers"].shape == (13, 32, 16, 192)
 
 
-def options_shown() -> dict[str, set[str]]:
-    """The options that the page of the command line lists, by command."""
+def options_shown() -> dict[str, dict[str, str]]:
+    """The options that the page of the command line lists, with their defaults, by command."""
     parts = re.split(r"^## (\w+)$", (DOCS / "command_line.md").read_text(), flags=re.M)[1:]
     return {
-        command: set(re.findall(r"(?<=`)--[\w-]+(?=`)", text.partition("| option |")[2]))
+        command: dict(re.findall(r"^\| (.+?) \| (.*?) \| .+ \|$", text, flags=re.M))
         for command, text in zip(parts[::2], parts[1::2], strict=True)
     }
+
+
+def options_of(parser: ArgumentParser) -> dict[str, str]:
+    """The options of a command as that page is to write them."""
+    return {
+        ", ".join(f"`{option}`" for option in action.option_strings)
+        or f"`{action.dest.upper()}`": default_of(action)
+        for action in parser._actions
+        if "--help" not in action.option_strings
+    }
+
+
+def default_of(action: Action) -> str:
+    """A default; empty where an option is left out, or is no more than a flag."""
+    if not action.option_strings or action.default is None or action.nargs == 0:
+        return ""
+    return f"`{action.default}`".lower()
 
 
 def test_the_page_of_the_command_line_lists_every_option() -> None:
@@ -120,12 +138,4 @@ def test_the_page_of_the_command_line_lists_every_option() -> None:
         for action in build_parser()._actions
         if isinstance(action.choices, dict) and "select" in action.choices
     )
-    assert options_shown() == {
-        name: {
-            option
-            for action in parser._actions
-            for option in action.option_strings
-            if option not in ("-h", "--help")
-        }
-        for name, parser in commands.items()
-    }
+    assert options_shown() == {name: options_of(parser) for name, parser in commands.items()}

@@ -35,7 +35,7 @@ ANSWERS = {
 def said_by(function: Callable[..., Any]) -> list[str]:
     """The messages that a function can give, without what is filled in."""
     return [
-        "".join(part.value for part in node.values if isinstance(part, ast.Constant))
+        "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
         if isinstance(node, ast.JoinedStr)
         else str(node.value)
         for found in ast.walk(ast.parse(inspect.getsource(function)))
