@@ -22,6 +22,7 @@ TOOLS := .tools
 BENCHMARK_VENV := .venv-benchmark
 LOWEST_VENV := .venv-lowest
 LOWEST_DAY := 2026-11-15
+DOCS_VENV := .venv-docs
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
@@ -32,7 +33,8 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test test-slow test-all test-upstream test-lowest lint benchmark study study-full clean
+.PHONY: help setup demo test test-slow test-all test-upstream test-lowest lint docs benchmark study study-full \
+	clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -66,6 +68,9 @@ lint: $(STAMP) ## check style, types and the imports between rooms
 	$(BIN)/mypy
 	$(BIN)/python scripts/count_rooms.py --check
 
+docs: $(DOCS_VENV)/.complete ## build the documentation's site, in build/site
+	$(DOCS_VENV)/bin/mkdocs build --strict --clean
+
 # The other packages that are measured against go into an environment of their own.
 benchmark: ## measure what selection costs and what pruning saves (SECTIONS= chooses)
 	@$(MAKE) --no-print-directory setup VENV=$(BENCHMARK_VENV) DEPENDENCY_GROUPS='dev benchmark'
@@ -86,7 +91,7 @@ study-full: $(STAMP) ## fine-tune all grids of the study, hours (SOURCES=, WEIGH
 	done
 
 clean: ## remove the environment and everything else that is made here
-	@for venv in '$(VENV)' $(BENCHMARK_VENV) $(LOWEST_VENV); do \
+	@for venv in '$(VENV)' $(BENCHMARK_VENV) $(LOWEST_VENV) $(DOCS_VENV); do \
 		if [ -f "$$venv/pyvenv.cfg" ]; then rm -rf "$$venv"; fi; \
 	done
 	rm -rf $(TOOLS) .mypy_cache .pytest_cache .ruff_cache build demo dist lightning_logs
@@ -103,6 +108,12 @@ $(LOWEST_VENV)/.complete: pyproject.toml terratorch_simpler/__init__.py
 		--output-file $(LOWEST_VENV)/requirements.txt pyproject.toml; \
 	$$uv pip sync --compile-bytecode $(LOWEST_VENV)/requirements.txt; \
 	$$uv pip install --no-deps --editable .; \
+	touch $@
+
+# What builds the site reads the package's text alone, so that it is not installed here.
+$(DOCS_VENV)/.complete: pyproject.toml uv.lock
+	@$(call find_tools,$(or $(PYTHON),$(PYTHONS))); \
+	UV_PROJECT_ENVIRONMENT=$(DOCS_VENV) $$uv sync --frozen --python "$$python" --only-group docs; \
 	touch $@
 
 $(STAMP): pyproject.toml uv.lock terratorch_simpler/__init__.py
