@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from studies.measure.compose import CONTROL
+from studies.measure.compose import CONTROL, SAME_TILES
 from studies.records import Choice, Judged, Labelled, Probed, Ranked, Retained
 from studies.show.curves import Curve, matters, measured
 from studies.tables import RESULTS, read_csv, to_csv
@@ -118,17 +119,25 @@ def labelled(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> I
             yield Labelled(task, model, name, depth, curve.total, kept)
 
 
+def all_choices(results: Path = RESULTS) -> list[Choice]:
+    """What every criterion chose, from a folder of results; tasks on the same tiles share it."""
+    of_layers: list[Choice] = read_csv(Choice, results / "layer_choices.csv")
+    same = [
+        replace(row, task=task)
+        for task, of in SAME_TILES.items()
+        for row in of_layers
+        if row.task == of
+    ]
+    return [*read_csv(Choice, results / "choices.csv"), *of_layers, *same]
+
+
 def main() -> None:
     """Write the tables and the figure, and put them on the page."""
     from studies.show.figure import retention_figure
     from studies.show.page import pages
     from studies.svg import to_svg
 
-    chosen: list[Choice] = [
-        row
-        for name in ("choices", "layer_choices")
-        for row in read_csv(Choice, RESULTS / f"{name}.csv")
-    ]
+    chosen = all_choices()
     probed: list[Probed] = read_csv(Probed, RESULTS / "probed.csv")
     found = measured()
     retained = [row for curve in found.values() for row in curve.rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from terratorch_simpler.criteria import PROBE
+from terratorch_simpler.criteria import CRITERIA, PROBE
 from terratorch_simpler.results.blocks import block_ranges
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import SHARE, Probe
@@ -14,6 +14,8 @@ from terratorch_simpler.results.tiles import TilesRecord
 
 NAMED = 5
 """Most scenes that a sentence names."""
+SHALLOW = 1 / 4
+"""Share of the blocks below which criteria were sure and lost more than a tenth of the accuracy."""
 SAME_SCALE = 4.0
 """Factor up to which outputs count as equally spread."""
 
@@ -72,6 +74,13 @@ def doubts(plan: PruningPlan) -> list[str]:
     elif plan.settled is False:
         shares = ", ".join(f"{depth}: {share:.0%}" for depth, share in plan.depth_shares.items())
         found.append(f"the tiles do not settle the depth ({shares}): {_way_out(plan)}")
+    if plan.settled and plan.criterion in CRITERIA and plan.depth < SHALLOW * plan.total_depth:
+        found.append(
+            "fewer than a quarter of the blocks are kept: wherever a criterion was sure of a depth "
+            "and lost more than a tenth of the accuracy (docs/evidence.md), it was by such a cut; "
+            f"compare with a third of the blocks ({round(plan.total_depth / 3)}), or ask labels "
+            f"(--criterion {PROBE})"
+        )
     if plan.output_scale is not None and not 1 / SAME_SCALE <= plan.output_scale <= SAME_SCALE:
         found.append(
             f"{plan.backbone.name} puts no norm on its last output, and that of the kept blocks is "
@@ -81,6 +90,10 @@ def doubts(plan: PruningPlan) -> list[str]:
     found += disagreement(plan)
     if by_labels and plan.probe is not None:
         found += _doubts_of_labels(plan.probe)
+    elif plan.confidence is None and plan.criterion == "rankme":
+        found.append(
+            "rankme is measured of one group of tiles, which says nothing of how sure it is"
+        )
     elif plan.confidence is None and plan.scores:
         found.append(
             f"{plan.tiles.used} tiles make too few groups to say how sure the depth is: use at "

@@ -27,6 +27,8 @@ ANSWERS = {
     "fewer than two labelled validation tiles": "fewer-than-two-labelled-validation-tiles",
     "frozen features tell nothing": "frozen-features-tell-nothing-of-this-task",
     "make too few groups": "tiles-make-too-few-groups",
+    "of one group of tiles": "rankme-is-measured-of-one-group",
+    "fewer than a quarter": "fewer-than-a-quarter-of-the-blocks-are-kept",
     "do not declare one scale and offset": "the-files-do-not-declare-one-scale-and-offset",
 }
 """Where the questions answer each warning of a plan, by words of it."""

@@ -155,6 +155,20 @@ def test_doubts_are_told(make_plan: MakePlan) -> None:
     assert doubts(alike) == doubts(plan)
     smaller = plan.model_copy(update={"output_scale": 0.011})
     assert any("0.011 times as spread" in doubt for doubt in doubts(smaller))
+    alone = plan.model_copy(update={"criterion": "rankme", "confidence": None})
+    assert any("one group of tiles" in doubt for doubt in doubts(alone))
+    assert not any("too few groups" in doubt for doubt in doubts(alone))
+
+
+@pytest.mark.parametrize(
+    ("depth", "confidence", "warned"), [(2, 1.0, True), (3, 1.0, False), (2, 0.9, False)]
+)
+def test_a_shallow_choice_that_is_sure_is_warned_of(
+    make_plan: MakePlan, depth: int, confidence: float, warned: bool
+) -> None:
+    update = {"depth": depth, "total_depth": 12, "confidence": confidence}
+    found = doubts(make_plan().model_copy(update=update))
+    assert any("compare with a third of the blocks (4)" in doubt for doubt in found) == warned
 
 
 def test_savings_are_ratios_full_over_pruned() -> None:
