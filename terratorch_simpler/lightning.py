@@ -42,6 +42,20 @@ def rank() -> int:
     return number
 
 
+def check_accelerator(accelerator: str) -> None:
+    """Refuse what is none of :data:`ACCELERATORS`.
+
+    Raises:
+        ValueError: With the value.
+    """
+    if accelerator not in ACCELERATORS:
+        raise ValueError(f"unknown accelerator {accelerator!r}: {_choices()}")
+
+
+def _choices() -> str:
+    return f"choose one of {', '.join(ACCELERATORS)}"
+
+
 def find_device(accelerator: str) -> torch.device:
     """The device of an accelerator, in Lightning's words.
 
@@ -55,16 +69,14 @@ def find_device(accelerator: str) -> torch.device:
     from lightning.fabric import Fabric
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    choices = f"choose one of {', '.join(ACCELERATORS)}"
-    if accelerator not in ACCELERATORS:
-        raise ValueError(f"unknown accelerator {accelerator!r}: {choices}")
+    check_accelerator(accelerator)
     try:
         with quiet_lightning():
             return Fabric(accelerator=accelerator, devices=1).device
     except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
         raise ValueError(
             f"there is no accelerator {accelerator!r} on this machine ({one_line(error)}): "
-            f"{choices}"
+            f"{_choices()}"
         ) from error
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from terratorch_simpler.files import check_free, results_folder, write_files
+from terratorch_simpler.lightning import check_accelerator, find_device
 from terratorch_simpler.task.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -54,12 +55,11 @@ def check_options(options: Namespace) -> None:
     for name in ("batch_size", "size", "rounds"):
         if options[name] is not None and options[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {options[name]}")
+    check_accelerator(options.accelerator)
 
 
 def _measure(options: Namespace, console: Console) -> Profile:
     config = TaskConfig.read(options.config) if options.config is not None else None
-    from terratorch_simpler.lightning import find_device
-
     device = find_device(options.accelerator)
     console.print("Loading TerraTorch ...")
     from terratorch_simpler.profiling.batch import first_batch, random_example
