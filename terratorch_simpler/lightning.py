@@ -12,7 +12,7 @@ from terratorch_simpler.messages import one_line
 
 if TYPE_CHECKING:
     import torch
-    from lightning.pytorch import LightningModule
+    from lightning.pytorch import Callback, LightningModule
 
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -88,7 +88,7 @@ def run_pass(
     devices: int | str = 1,
     num_nodes: int = 1,
     precision: str = "32-true",
-    progress: bool = False,
+    bar: Callback | None = None,
 ) -> None:
     """Run the validation loop of a module once over tiles, in a trainer of its own.
 
@@ -100,7 +100,7 @@ def run_pass(
         num_nodes: Lightning's ``num_nodes``.
         precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
             it, else ``32-true``.
-        progress: Show a progress bar.
+        bar: Shows how far it is; None for nothing.
     """
     from lightning.pytorch import Trainer
 
@@ -117,7 +117,9 @@ def run_pass(
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            # Lightning's own counts batches, and calls every pass a validation.
+            enable_progress_bar=False,
+            callbacks=bar,
         )
         trainer.validate(module, verbose=False, **loop)
 

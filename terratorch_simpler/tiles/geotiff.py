@@ -140,6 +140,13 @@ class GeoTiffTiles:
         with suppress(UnusableScene):
             self.open(0)
 
+    def __repr__(self) -> str:
+        return (
+            f"GeoTiffTiles: up to {self.samples} tiles of {self.size} x {self.size} px from "
+            f"{len(self._scenes)} scene{'s' * (len(self._scenes) != 1)} in {self.source}\n"
+            f"  {len(self.bands)} bands: {', '.join(self.bands)}"
+        )
+
     @property
     def dropped(self) -> dict[str, int]:
         """Chips dropped and scenes left out in the last iteration, by reason."""
