@@ -124,12 +124,18 @@ def follow(names: Sequence[str], quiet: bool) -> Iterator[str]:
 def show(entries: Sequence[Entry]) -> None:
     """Print a table."""
     console = Console(highlight=False)
-    table = Table(*COLUMNS, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    name, *others = COLUMNS
+    # A name that is cut off cannot be typed.
+    longest = max((len(entry.name) for entry in entries), default=0)
+    table.add_column(name, no_wrap=True, min_width=longest)
+    for column in others:
+        table.add_column(column)
     for entry in entries:
         *texts, parameters, reason = astuple(entry)
         millions = f"{parameters / 1e6:.1f} M" if parameters is not None else ""
         cells = ["" if text is None else str(text) for text in texts]
         table.add_row(*cells, millions, reason or "")
-    console.print(table)
+    console.print(table, crop=False)
     can = sum(entry.family is not None for entry in entries)
     console.print(f"{can} of {len(entries)} can be cut: simpler_NAME.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
 
@@ -155,9 +156,9 @@ def _(record: Profile) -> str:
 def _render(
     record: object,
     sentence: str,
-    columns: tuple[str, ...] | list[str],
-    rows: list[tuple[str, ...]],
-    warnings: list[str] | None = None,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    warnings: Sequence[str] = (),
     lines: str | None = None,
 ) -> str:
     return (
@@ -165,7 +166,7 @@ def _render(
         .get_template("notebook.html.jinja")
         .render(
             sentence=sentence,
-            warnings=warnings or [],
+            warnings=warnings,
             columns=columns,
             rows=rows,
             figure=uri(to_png(figure(record, None), DPI)),

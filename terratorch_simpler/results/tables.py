@@ -72,7 +72,7 @@ def profile_parts(profile: Profile) -> Iterator[Part]:
 
 def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
     """Rows of a table: the columns of :data:`PROFILE_COLUMNS`, and how the times are known."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for row in profile.rows:
         inference, step = (
             "-" if memory is None else f"{memory / 1e6:.0f}"

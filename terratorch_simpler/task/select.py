@@ -179,12 +179,16 @@ def _check_options(
 def _check_tiles(config: TaskConfig, files: Files, chips: Chips, settings: Settings) -> None:
     """Open the tiles where the config's text says how, before TerraTorch is loaded.
 
-    A datamodule can know more than its arguments say: then the tiles wait for it.
+    A datamodule can know more than its arguments say: then they need only be there.
     """
     bands = band_names(config.model_args.get("backbone_bands"))
     held = chips.dataset_bands or band_names(config.data_args.get("dataset_bands"))
     if bands is not None and (held is not None or "data" not in config.values):
         replace(chips, dataset_bands=held).of(files, bands, settings)
+    elif isinstance(files, str | Path):
+        from terratorch_simpler.tiles.find import find_rasters
+
+        find_rasters(files)
 
 
 def _build_task(

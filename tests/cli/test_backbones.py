@@ -16,7 +16,7 @@ from terratorch_simpler.catalogue import look
 from terratorch_simpler.catalogue.cache import Cache, cache_file, installed_versions
 from terratorch_simpler.catalogue.entry import Entry
 from terratorch_simpler.cli import main
-from terratorch_simpler.cli.backbones import find_names, look_at
+from terratorch_simpler.cli.backbones import find_names, look_at, show
 
 TINY = "prithvi_eo_v2_tiny_tl"
 VIT = Entry("my_vit", "timm ViT", "model.blocks", 12, 192, 5_700_000)
@@ -88,7 +88,8 @@ def test_a_name_that_the_cache_does_not_know_is_asked_of_the_registry() -> None:
 
 
 def options(pattern: str | None = None, refresh: bool = False) -> Namespace:
-    return Namespace(pattern=pattern, refresh=refresh, quiet=True, can_be_cut=False)
+    given = {"pattern": pattern, "refresh": refresh, "quiet": True, "can_be_cut": False}
+    return Namespace(given)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -150,6 +151,17 @@ def test_a_place_that_cannot_be_written_is_a_note(
     assert output.out.splitlines()[1].startswith("new\t")
     assert output.err.startswith("note: nothing is kept for the next call: cannot write to ")
     assert looked == ["new"]
+
+
+def test_a_narrow_terminal_breaks_reasons_and_no_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "ssl4eos12_vit_small_patch16_224"
+    show([Entry(name, "SSL4EO ViT", "vit_model.blocks", 12, 384, 22_000_000), RESNET])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"{name} ") for line in lines)
+    assert lines[-1] == "1 of 2 can be cut: simpler_NAME."
 
 
 # Where TerraTorch is loaded already, its registry is asked, which may hold more.

@@ -94,6 +94,12 @@ CASES = [
         text("task.yaml", TASK),
     ),
     Early("tiles missing", BACKBONE, "no such folder or file of tiles: tiles"),
+    Early(
+        "tiles missing, with a config that leaves the bands to its datamodule",
+        "select --config task.yaml --tiles tiles",
+        "no such folder or file of tiles: tiles",
+        text("task.yaml", TASK),
+    ),
     Early("tiles empty", BACKBONE, "no raster", lambda: Path("tiles").mkdir()),
     Early("chips of no size", f"{BACKBONE} --size 0", "size must be at least 1, got 0", tiles),
     Early(
