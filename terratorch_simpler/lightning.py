@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -101,11 +102,14 @@ def run_pass(
         precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
             it, else ``32-true``.
         bar: Shows how far it is; None for nothing.
+
+    Raises:
+        KeyboardInterrupt: Where the user stops it.
     """
     from lightning.pytorch import Trainer
 
     chosen: Any = _auto_precision(accelerator) if precision == "auto" else precision
-    with quiet_lightning():
+    with quiet_lightning(), _interruptible():
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -122,6 +126,19 @@ def run_pass(
             callbacks=bar,
         )
         trainer.validate(module, verbose=False, **loop)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C out as what it is: Lightning ends the process with it, deaf to the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        if not isinstance(stopped.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from stopped
 
 
 def _auto_precision(accelerator: str) -> str:

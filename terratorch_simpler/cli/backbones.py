@@ -130,7 +130,7 @@ def show(entries: Sequence[Entry]) -> None:
     longest = max((len(entry.name) for entry in entries), default=0)
     table.add_column(name, no_wrap=True, min_width=longest)
     for column in others:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for entry in entries:
         *texts, parameters, reason = astuple(entry)
         millions = f"{parameters / 1e6:.1f} M" if parameters is not None else ""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from typing import get_args
 
 from jsonargparse import ArgumentParser
 
 from terratorch_simpler.baselines import BASELINES
-from terratorch_simpler.cli.help import NAME, Add, Help, command, group, option_help
+from terratorch_simpler.cli.help import NAME, Help, command, group
+from terratorch_simpler.cli.options import (
+    OF_RUNNING,
+    add_backbone,
+    add_common,
+    add_output,
+    add_settings,
+    several,
+)
 from terratorch_simpler.criteria import CRITERIA, PROBE
-from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.tiles import DEFAULT_SAMPLES, Mask
 
@@ -21,18 +25,6 @@ READ, CHOOSE, RUN, WRITE = (
     *("What to read", "How to choose", "How to run"),
     "What to write, and what to show",
 )
-NOT_TYPED = ("early_stop", "progress")
-"""Settings that have an option of another name, or follow from the terminal."""
-OF_RUNNING = ("accelerator", "devices", "num_nodes", "precision")
-"""Settings that choose nothing."""
-_ATTRIBUTE = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
-"""An attribute in a docstring: its name, and what is said of it."""
-_METAVARS: dict[Any, str] = {
-    **dict.fromkeys((int, int | None, int | str), "N"),
-    str: "NAME",
-    float | None: "SHARE",
-}
-"""What stands for a value of a setting; where one of some words is expected, these do."""
 
 
 def build_parser() -> ArgumentParser:
@@ -73,7 +65,7 @@ def _select() -> ArgumentParser:
         f"labels of --config: {PROBE}.",
     )
     add = group(parser, READ)
-    _add_backbone(add)
+    add_backbone(add)
     add("--pretrained", type=bool, default=True, help="load its pre-trained weights (the default)")
     add(
         "--tiles",
@@ -82,10 +74,10 @@ def _select() -> ArgumentParser:
         help="folder, archive, file, glob or .txt list of GeoTIFFs; with --config, in the place of "
         "its own tiles",
     )
-    _several(add, "--bands", str, "BAND", "bands that the backbone reads, in order")
-    _several(add, "--dataset_bands", str, "BAND", "bands that the files hold, in order")
-    _several(add, "--means", float, "MEAN", "mean of each band, to normalise with")
-    _several(add, "--stds", float, "STD", "standard deviation of each band")
+    several(add, "--bands", str, "BAND", "bands that the backbone reads, in order")
+    several(add, "--dataset_bands", str, "BAND", "bands that the files hold, in order")
+    several(add, "--means", float, "MEAN", "mean of each band, to normalise with")
+    several(add, "--stds", float, "STD", "standard deviation of each band")
     add("--size", type=int, metavar="PIXELS", default=Chips.size, help="height and width of a chip")
     add(
         "--mask",
@@ -95,7 +87,7 @@ def _select() -> ArgumentParser:
     )
     add("--strict", action="store_true", help="make whatever would be left out an error")
     add = group(parser, CHOOSE)
-    _add_settings(add, lambda name: name not in OF_RUNNING)
+    add_settings(add, lambda name: name not in OF_RUNNING)
     add(
         "--no_early_stop",
         "--no-early-stop",
@@ -103,7 +95,7 @@ def _select() -> ArgumentParser:
         help="use all samples, also where fewer settle the choice",
     )
     add = group(parser, RUN)
-    _add_settings(add, lambda name: name in OF_RUNNING)
+    add_settings(add, lambda name: name in OF_RUNNING)
     add(
         "--batch_size",
         type=int,
@@ -119,14 +111,14 @@ def _select() -> ArgumentParser:
         help="processes that read tiles",
     )
     add = group(parser, WRITE)
-    _add_output(add, "NAME_simpler")
+    add_output(add, "NAME_simpler")
     add("--probe", action="store_true", help="then probe every depth with the labels of --config")
     add(
         "--convert",
         action="store_true",
         help="write the full config for EncoderDecoderFactory as well: TASK_full.yaml",
     )
-    _add_common(add)
+    add_common(add)
     parser.set_defaults(samples=DEFAULT_SAMPLES, seed=0)
     return parser
 
@@ -139,7 +131,7 @@ def _profile() -> ArgumentParser:
         "profile --backbone prithvi_eo_v2_300 --accelerator gpu",
         "Writes profile.csv and profile.png into a folder.",
     )
-    _add_backbone(group(parser, READ))
+    add_backbone(group(parser, READ))
     add = group(parser, RUN)
     add("--batch_size", type=int, metavar="N", default=2, help="images in a batch")
     add(
@@ -152,8 +144,8 @@ def _profile() -> ArgumentParser:
     add("--every_depth", action="store_true", help="measure every depth, interpolate none")
     add("--rounds", type=int, metavar="N", default=5, help="times that each depth is timed")
     add = group(parser, WRITE)
-    _add_output(add, "NAME_profile")
-    _add_common(add)
+    add_output(add, "NAME_profile")
+    add_common(add)
     return parser
 
 
@@ -186,8 +178,8 @@ def _probe() -> ArgumentParser:
     add("--seed", type=int, metavar="N", default=0, help="seed of their choice")
     add("--accelerator", type=str, metavar="NAME", default="auto", help="auto, cpu, gpu or mps")
     add = group(parser, WRITE)
-    _add_output(add, "NAME_probe")
-    _add_common(add)
+    add_output(add, "NAME_probe")
+    add_common(add)
     return parser
 
 
@@ -203,7 +195,7 @@ def _report() -> ArgumentParser:
     group(parser, READ)("plan", type=str, help="a plan: plan.json")
     add = group(parser, WRITE)
     add("--output", type=str | None, metavar="FOLDER", help="where to (default: beside the plan)")
-    _add_common(add)
+    add_common(add)
     return parser
 
 
@@ -253,58 +245,8 @@ def _demo() -> ArgumentParser:
     add("--epochs", type=int, metavar="N", default=24, help="epochs of each fine-tuning")
     add = group(parser, WRITE)
     add("--output", type=str, default="demo", metavar="FOLDER", help="where to")
-    _add_common(add)
+    add_common(add)
     return parser
-
-
-def _add_backbone(add: Add) -> None:
-    add("--config", type=str | None, metavar="TASK.yaml", help="a working TerraTorch config")
-    add(
-        "--backbone",
-        type=str | None,
-        metavar="NAME",
-        help="a name of TerraTorch's backbone registry, in the place of a config",
-    )
-    add(
-        "--backbone_args",
-        type=dict[str, Any] | None,
-        metavar="ARGS",
-        help="its arguments, each as --backbone_args.NAME VALUE",
-    )
-    add(
-        "--blocks",
-        type=str | None,
-        metavar="NAME",
-        help="its list of blocks, if no rule finds it: encoder.layers",
-    )
-
-
-def _several(add: Add, name: str, kind: type, metavar: str, what: str) -> None:
-    add(name, type=kind, nargs="+", metavar=metavar, help=what)
-
-
-def _add_settings(add: Add, belongs: Callable[[str], bool]) -> None:
-    """Add the settings that belong here, with the docstring of each as its help."""
-    kinds = get_type_hints(Settings)
-    said = dict(_ATTRIBUTE.findall(inspect.getdoc(Settings) or ""))
-    for field in fields(Settings):
-        name, kind = field.name, kinds[field.name]
-        if name not in NOT_TYPED and belongs(name):
-            # What the tiles themselves say is for Python: here there is a default.
-            sentence = " ".join(said[name].split()).partition("; unless named, what the tiles")[0]
-            shown = {"metavar": _METAVARS[kind]} if kind in _METAVARS else {}
-            text = option_help(sentence)
-            add(f"--{name}", type=kind, default=field.default, help=text, **shown)
-
-
-def _add_output(add: Add, name: str) -> None:
-    add("--output", type=str | None, metavar="FOLDER", help=f"where to (default: {name})")
-
-
-def _add_common(add: Add) -> None:
-    add("--overwrite", action="store_true", help="replace results that are there")
-    add("--quiet", action="store_true", help="no progress and no table")
-    add("--debug", action="store_true", help="show tracebacks and all warnings")
 
 
 COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], str]] = {

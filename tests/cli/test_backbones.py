@@ -153,6 +153,23 @@ def test_a_place_that_cannot_be_written_is_a_note(
     assert looked == ["new"]
 
 
+def test_where_there_is_no_terminal_a_line_says_now_and_then_how_far_it_is(
+    cache: Cache,
+    looked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("terratorch_simpler.cli.backbones.SECONDS", -1.0)
+    loud = options()
+    loud.quiet = False
+    list(look_at(["new", "newer"], loud, cache))
+    assert capsys.readouterr().err.splitlines() == [
+        "0 of 2 backbones looked at",
+        "1 of 2 backbones looked at",
+    ]
+    assert looked == ["new", "newer"]
+
+
 def test_a_narrow_terminal_breaks_reasons_and_no_names(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
