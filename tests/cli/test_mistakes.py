@@ -77,7 +77,9 @@ def task_and_results() -> None:
 
 CASES = [
     Early("config missing", "select --config nofile.yaml", "no config at nofile.yaml"),
-    Early("config a folder", "select --config tiles", "no config at tiles", tiles),
+    Early(
+        "config a folder", "select --config tiles", "no config at tiles, which is a folder", tiles
+    ),
     Early(
         "YAML error", "select --config a.yaml", "a.yaml is not YAML", text("a.yaml", "a: [1,\nb: {")
     ),
