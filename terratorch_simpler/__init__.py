@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from terratorch_simpler.registry import register_when_imported
+from terratorch_simpler.results.shown import Looks, show_with
 
 if TYPE_CHECKING:
     from terratorch_simpler import criteria
@@ -74,4 +75,11 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+def _looks() -> Looks:
+    from terratorch_simpler.report import looks
+
+    return looks
+
+
 register_when_imported()
+show_with(_looks)

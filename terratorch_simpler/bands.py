@@ -1,7 +1,8 @@
-"""Bands in TerraTorch's own words."""
+"""Bands in TerraTorch's own words, and their statistics."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -50,3 +51,27 @@ def check_bands(bands: Sequence[str], dataset_bands: Sequence[str] | None) -> No
             raise ValueError(
                 f"{', '.join(unknown)} not in dataset_bands: there are {', '.join(dataset_bands)}"
             )
+
+
+def check_statistics(
+    bands: Sequence[str] | None, means: Sequence[float] | None, stds: Sequence[float] | None
+) -> None:
+    """Refuse statistics that cannot normalise tiles.
+
+    Args:
+        bands: Bands of the tiles, if they are known.
+        means: Mean of each band, or None.
+        stds: Standard deviation of each band, or None.
+
+    Raises:
+        ValueError: If they are not one a band, not finite, or a deviation is not above 0.
+    """
+    for what, values in (("means", means), ("stds", stds)):
+        if values is not None and bands is not None and len(values) != len(bands):
+            raise ValueError(
+                f"{what} has {len(values)} values for {len(bands)} bands: give one a band"
+            )
+        if values is not None and not all(map(math.isfinite, values)):
+            raise ValueError(f"{what} must be finite numbers, got {list(values)}")
+    if stds is not None and min(stds) <= 0:
+        raise ValueError(f"stds must be above 0, got {min(stds)}")

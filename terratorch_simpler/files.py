@@ -48,18 +48,20 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def results_folder(folder: Path) -> Iterator[None]:
-    """As :func:`make_folder`; a folder made here goes again if what follows fails before it writes.
+    """As :func:`make_folder`; what is made here goes again if what follows fails before it writes.
 
     Raises:
         ValueError: As :func:`make_folder`.
     """
-    existed = folder.exists()
-    make_folder(folder)
+    made = [part for part in (folder, *folder.parents) if not part.exists()]
     try:
+        make_folder(folder)
         yield
     except BaseException:
-        if not existed and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        for part in made:
+            # One that holds something, or was never made, stays as it is.
+            with contextlib.suppress(OSError):
+                part.rmdir()
         raise
 
 

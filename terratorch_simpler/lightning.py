@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from terratorch_simpler.messages import one_line
 
 if TYPE_CHECKING:
     import torch
-    from lightning.pytorch import LightningModule
+    from lightning.pytorch import Callback, LightningModule
 
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -42,6 +43,20 @@ def rank() -> int:
     return number
 
 
+def check_accelerator(accelerator: str) -> None:
+    """Refuse what is none of :data:`ACCELERATORS`.
+
+    Raises:
+        ValueError: With the value.
+    """
+    if accelerator not in ACCELERATORS:
+        raise ValueError(f"unknown accelerator {accelerator!r}: {_choices()}")
+
+
+def _choices() -> str:
+    return f"choose one of {', '.join(ACCELERATORS)}"
+
+
 def find_device(accelerator: str) -> torch.device:
     """The device of an accelerator, in Lightning's words.
 
@@ -55,16 +70,14 @@ def find_device(accelerator: str) -> torch.device:
     from lightning.fabric import Fabric
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    choices = f"choose one of {', '.join(ACCELERATORS)}"
-    if accelerator not in ACCELERATORS:
-        raise ValueError(f"unknown accelerator {accelerator!r}: {choices}")
+    check_accelerator(accelerator)
     try:
         with quiet_lightning():
             return Fabric(accelerator=accelerator, devices=1).device
     except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
         raise ValueError(
             f"there is no accelerator {accelerator!r} on this machine ({one_line(error)}): "
-            f"{choices}"
+            f"{_choices()}"
         ) from error
 
 
@@ -76,7 +89,7 @@ def run_pass(
     devices: int | str = 1,
     num_nodes: int = 1,
     precision: str = "32-true",
-    progress: bool = False,
+    bar: Callback | None = None,
 ) -> None:
     """Run the validation loop of a module once over tiles, in a trainer of its own.
 
@@ -88,12 +101,15 @@ def run_pass(
         num_nodes: Lightning's ``num_nodes``.
         precision: Lightning's ``precision``; ``auto`` is ``bf16-mixed`` on CUDA devices that have
             it, else ``32-true``.
-        progress: Show a progress bar.
+        bar: Shows how far it is; None for nothing.
+
+    Raises:
+        KeyboardInterrupt: Where the user stops it.
     """
     from lightning.pytorch import Trainer
 
     chosen: Any = _auto_precision(accelerator) if precision == "auto" else precision
-    with quiet_lightning():
+    with quiet_lightning(), _interruptible():
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -105,9 +121,24 @@ def run_pass(
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            # Lightning's own counts batches, and calls every pass a validation.
+            enable_progress_bar=False,
+            callbacks=bar,
         )
         trainer.validate(module, verbose=False, **loop)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C out as what it is: Lightning ends the process with it, deaf to the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        if not isinstance(stopped.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from stopped
 
 
 def _auto_precision(accelerator: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from terratorch_simpler.files import write_files
+from terratorch_simpler.files import results_folder, write_files
 
 FailFrom = Callable[[int, int], None]
 
@@ -197,3 +197,20 @@ def test_files_that_were_replaced_leave_no_copies(tmp_path: Path) -> None:
     write_files(dict.fromkeys(paths, "new"), overwrite=True)
     assert names_in(tmp_path) == ["a.txt", "b.txt"]
     assert [path.read_text() for path in paths] == ["new", "new"]
+
+
+def test_every_folder_made_for_results_goes_again_when_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(KeyboardInterrupt), results_folder(tmp_path / "there" / "a" / "b"):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_folder_that_holds_something_stays_when_a_run_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        (tmp_path / "a" / "mine.txt").write_text("mine")
+        raise ValueError("later")
+
+    with pytest.raises(ValueError, match="later"), results_folder(tmp_path / "a" / "b"):
+        fail()
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "mine.txt"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,30 +10,29 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentError, Namespace
 
+from terratorch_simpler.cli.help import NAME
+from terratorch_simpler.cli.mistakes import choose_command, plainly
 from terratorch_simpler.cli.parser import build_parser
 from terratorch_simpler.messages import one_line
 
 MISTAKE = 2
 """Exit status for a mistake in what was typed or in a file that was named."""
-_CHOICES = re.compile(
-    r'Parser key "(?:\w+\.)?(\w+)": Expected a typing\.Literal\[(.*)\]\. Got value: (.*)'
-)
-"""What jsonargparse says where one of some words is expected: the option, the words, the value."""
-_OR_NONE = re.compile(
-    r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - (.*?)"
-    r" - Expected a <class 'NoneType'> Given value type: .*? Given value: (.*)"
-)
-"""What it says where an option may be left out: what is expected, and the value."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exits with status 2 and one message for a mistake of the user's."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser()
+    if not typed:
+        # A script whose variable was empty must not go on as if something had been done.
+        parser.print_help()
+        _exit(f"{choose_command()} (see {NAME} --help)")
     try:
-        options = build_parser().parse_args(arguments)
+        options = parser.parse_args(typed)
     except ArgumentError as error:
-        said = _CHOICES.sub(_choices, one_line(error, most=2000))
-        said = _OR_NONE.sub(r"\1. Got value: \2", said)
-        _exit(f"{said} (see --help)")
+        _exit(plainly(error, typed))
     command = import_module(f"terratorch_simpler.cli.{options.subcommand}")
     chosen: Namespace = options[options.subcommand]
     with warnings.catch_warnings():
@@ -48,11 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if chosen.debug:
                 raise
             _exit(_message(error))
-
-
-def _choices(said: re.Match[str]) -> str:
-    words = said[2].replace("'", "").split(", ")
-    return f"{said[1]} must be {' or '.join(words)}, got '{said[3]}'"
+        except KeyboardInterrupt:
+            if chosen.debug:
+                raise
+            _exit("interrupted", INTERRUPTED)
 
 
 def _message(error: ValueError | OSError) -> str:
@@ -62,9 +59,9 @@ def _message(error: ValueError | OSError) -> str:
     return one_line(error, most=2000)
 
 
-def _exit(message: str) -> NoReturn:
-    print(f"terratorch-simpler: error: {message}", file=sys.stderr)
-    sys.exit(MISTAKE)
+def _exit(message: str, status: int = MISTAKE) -> NoReturn:
+    print(f"{NAME}: error: {message}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 from rich.console import Console
-from rich.table import Table
 
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.files import check_free, results_folder, write_files
-from terratorch_simpler.results.wording import probe_columns, probe_rows, probe_sentence, with_probe
+from terratorch_simpler.results.tables import print_parts, probe_parts
+from terratorch_simpler.results.wording import with_probe
 from terratorch_simpler.task.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -83,20 +83,4 @@ def _measure(
 
 def show(console: Console, probe: Probe) -> None:
     """Print the table, and what it comes to."""
-    console.print(
-        f"[bold]{probe.backbone}: {probe.task} on {probe.train_tiles} training and "
-        f"{probe.val_tiles} validation tiles, frozen[/bold]",
-        soft_wrap=True,
-    )
-    table = Table(box=None, pad_edge=False)
-    for column in probe_columns(probe):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for row in probe_rows(probe):
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"[bold]{probe_sentence(probe)}[/bold]", soft_wrap=True)
-    console.print(
-        f"{probe.train_tiles} training and {probe.val_tiles} validation tiles used, as the task "
-        "gives them.",
-        soft_wrap=True,
-    )
+    print_parts(console, probe_parts(probe))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 from rich.console import Console
-from rich.table import Table
 
 from terratorch_simpler.files import check_free, results_folder, write_files
+from terratorch_simpler.lightning import check_accelerator, find_device
+from terratorch_simpler.results.tables import print_parts, profile_parts
 from terratorch_simpler.task.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -54,12 +55,11 @@ def check_options(options: Namespace) -> None:
     for name in ("batch_size", "size", "rounds"):
         if options[name] is not None and options[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {options[name]}")
+    check_accelerator(options.accelerator)
 
 
 def _measure(options: Namespace, console: Console) -> Profile:
     config = TaskConfig.read(options.config) if options.config is not None else None
-    from terratorch_simpler.lightning import find_device
-
     device = find_device(options.accelerator)
     console.print("Loading TerraTorch ...")
     from terratorch_simpler.profiling.batch import first_batch, random_example
@@ -92,37 +92,4 @@ def _measure(options: Namespace, console: Console) -> Profile:
 
 def show(console: Console, profile: Profile) -> None:
     """Print the table, and how good it is."""
-    console.print(
-        f"[bold]{profile.label}: batches of {profile.batch_size}, {profile.images}, "
-        f"on {profile.device}[/bold]",
-        soft_wrap=True,
-    )
-    table = Table(box=None, pad_edge=False)
-    # Short enough for a terminal of 80 characters.
-    columns = ("depth", "param. M", "GFLOPs", "ms", "images/s", "MB", "train ms", "train MB")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("time, MB", no_wrap=True)
-    for row in profile.rows:
-        inference, step = (
-            "-" if memory is None else f"{memory / 1e6:.0f}"
-            for memory in (row.inference_bytes, row.step_bytes)
-        )
-        table.add_row(
-            str(row.depth),
-            f"{row.parameters / 1e6:.2f}",
-            f"{row.flops / 1e9:.2f}",
-            f"{1e3 * row.inference_seconds:.1f}",
-            f"{row.images_per_second:.1f}",
-            inference,
-            f"{1e3 * row.step_seconds:.1f}",
-            step,
-            row.times,
-        )
-    console.print(table)
-    console.print("ms, MB, GFLOPs: one batch; MB: peak; train: one training step.")
-    if profile.residual is not None:
-        console.print(
-            f"Interpolation misses measured depths that were left out by {profile.residual:.1%} at "
-            "most."
-        )
+    print_parts(console, profile_parts(profile))

@@ -8,18 +8,10 @@ from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
-from rich.table import Table
 
 from terratorch_simpler.cli.console import ConsoleReporter
-from terratorch_simpler.cli.probe import show as show_probe
 from terratorch_simpler.criteria import PROBE
-from terratorch_simpler.results.blocks import block_ranges
-from terratorch_simpler.results.wording import (
-    decision_sentence,
-    others_rows,
-    savings_rows,
-    tiles_sentence,
-)
+from terratorch_simpler.results.tables import plan_parts, print_parts
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.task.run import TaskSelection
@@ -107,18 +99,5 @@ def show(console: Console, done: TaskSelection) -> None:
     plan = done.plan
     if console.quiet or not done.files:
         return
-    assert plan.savings is not None
-    if plan.probe is not None:
-        show_probe(console, plan.probe)
-    console.print(f"[bold]{decision_sentence(plan)}[/bold]")
-    table = Table("", "full", "pruned", "ratio", box=None, pad_edge=False)
-    for row in savings_rows(plan.savings):
-        table.add_row(*row)
-    console.print(table)
-    kept = Table("criterion", "keeps", "blocks", box=None, pad_edge=False)
-    kept.add_row(f"{plan.criterion} (decides)", str(plan.depth), block_ranges(plan.kept_blocks))
-    for name, count, blocks in others_rows(plan):
-        kept.add_row(name, count, blocks)
-    console.print(kept)
-    console.print(tiles_sentence(plan.tiles), soft_wrap=True)
+    print_parts(console, plan_parts(plan))
     console.print("Written: " + ", ".join(map(str, done.files)), soft_wrap=True)

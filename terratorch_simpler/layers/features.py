@@ -13,6 +13,7 @@ from terratorch_simpler.lightning import run_pass
 from terratorch_simpler.tiles import Pooling
 from terratorch_simpler.tiles.batches import Tiles
 from terratorch_simpler.tiles.checks import check_finite
+from terratorch_simpler.tiles.progress import TilesBar
 from terratorch_simpler.tiles.sources import (
     Source,
     TileInput,
@@ -115,9 +116,8 @@ def read_layers(
     sampler = LayerSampler(backbone, pooling, tokens, seed, anchors)
     features = _Features(sampler, source, samples)
     with features.sampler:
-        run_pass(
-            features, source.loop, accelerator=accelerator, precision=precision, progress=progress
-        )
+        bar = TilesBar("Reading layers") if progress else None
+        run_pass(features, source.loop, accelerator=accelerator, precision=precision, bar=bar)
     if not features.kept:
         raise ValueError("there are no tiles: the iterable of batches is empty")
     if anchors and sampler.no_partners is not None:

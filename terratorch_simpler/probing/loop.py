@@ -14,6 +14,7 @@ from terratorch_simpler.probing.labels import Labels
 from terratorch_simpler.probing.tokens import FeatureReader
 from terratorch_simpler.tiles.batches import Batch, Tiles, unpack
 from terratorch_simpler.tiles.checks import check_finite
+from terratorch_simpler.tiles.progress import TilesBar
 from terratorch_simpler.tiles.sources import Source
 from terratorch_simpler.tiles.tile_pass import TilePass
 
@@ -81,5 +82,6 @@ def run_loop(loop: ProbeLoop, accelerator: str, progress: bool) -> int:
     """Run one pass; gives the number of tiles."""
     with loop.reader:
         # In 32 bits: rounding to 16 would be noise in the features.
-        run_pass(loop, loop.source.loop, accelerator=accelerator, progress=progress)
+        bar = TilesBar("Probing" if loop.learning else "Validating") if progress else None
+        run_pass(loop, loop.source.loop, accelerator=accelerator, bar=bar)
     return loop.seen

@@ -9,7 +9,6 @@ from statistics import median
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
-from rich.progress import Progress
 
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.profiling.costs import (
@@ -24,6 +23,7 @@ from terratorch_simpler.profiling.costs import (
 )
 from terratorch_simpler.profiling.profiled import ProfiledModel
 from terratorch_simpler.tiles.batches import modalities_of
+from terratorch_simpler.tiles.progress import bar
 
 BATCH_SIZE = 2
 """The smallest batch that every decoder can be trained on: a batch norm of one pixel needs two."""
@@ -99,16 +99,17 @@ class Bench:
         """Seconds and bytes of inference and of a training step at some depths."""
         values: dict[int, dict[str, float]] = {}
         turns = len(depths) * 2 * self.settings.rounds
-        with self._blame(), Progress(disable=not self.settings.progress, transient=True) as bar:
-            for depth in bar.track(depths, description=f"memory at {len(depths)} depths"):
+        total = len(depths) + turns
+        with self._blame(), bar("Profiling", total, "runs", self.settings.progress) as runs:
+            for depth in depths:
                 if depth not in self.memory:
                     self.memory[depth] = self._peaks(depth)
                 values[depth] = dict(self.memory[depth])
-            timing = bar.add_task(f"time at {len(depths)} depths", total=turns)
+                runs.update()
             for name in ("inference", "step"):
 
                 def prepare(depth: int, name: str = name) -> Run:
-                    bar.advance(timing)
+                    runs.update()
                     return self._turn(name, depth)
 
                 seconds = time_in_rounds(prepare, depths, self.settings.rounds, self.device)

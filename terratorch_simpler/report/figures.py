@@ -19,9 +19,16 @@ from terratorch_simpler.results.profile import Profile
 KEPT, REMOVED, SHARE_COLOR = "#1b7f5c", "#9aa5b1", "#d9822b"
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, also where nobody imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self, dpi=100)
+
+
 def similarity_figure(plan: PruningPlan) -> Figure:
     """CKA between all layers, the kept part framed."""
-    figure = Figure(figsize=(5.6, 4.8), layout="constrained")
+    figure = ShownFigure(figsize=(5.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(plan.similarity, vmin=0, vmax=1, cmap="viridis", origin="lower")
     for start, end in runs_of([0, *(block + 1 for block in plan.kept_blocks)]):
@@ -39,7 +46,7 @@ def similarity_figure(plan: PruningPlan) -> Figure:
 
 def scores_figure(plan: PruningPlan) -> Figure:
     """Score of every depth under the plan's criterion, and the bootstrap's share of each."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = ShownFigure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     depths = np.arange(1, plan.total_depth + 1)
     if plan.scores:
@@ -66,7 +73,7 @@ def scores_figure(plan: PruningPlan) -> Figure:
 
 def profile_figure(profile: Profile) -> Figure:
     """What every depth costs; a mark is exact or measured, a line between marks interpolated."""
-    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+    figure = ShownFigure(figsize=(9.6, 5.6), layout="constrained")
     panels = {
         "parameters (M)": ("parameters", 1e-6),
         "GFLOPs per batch": ("flops", 1e-9),
@@ -104,7 +111,7 @@ def profile_figure(profile: Profile) -> Figure:
 
 def probe_figure(probe: Probe) -> Figure:
     """Score of every layer, with the depth that is good enough and the one that a plan chose."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = ShownFigure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     layers, scores = list(probe.scores), list(probe.scores.values())
     errors = None if probe.errors is None else [probe.errors[layer] for layer in layers]
@@ -138,7 +145,7 @@ def probe_figure(probe: Probe) -> Figure:
 def picture(image: NDArray[np.uint8]) -> bytes:
     """A uint8 RGB image [H, W, 3] as the bytes of a PNG file."""
     height, width = image.shape[:2]
-    figure = Figure(figsize=(width / 72, height / 72))
+    figure = ShownFigure(figsize=(width / 72, height / 72))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image)
     axes.axis("off")

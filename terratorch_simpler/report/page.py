@@ -43,28 +43,36 @@ def render_page(
     Returns:
         The page's HTML.
     """
-    environment = Environment(
+    return (
+        environment()
+        .get_template("report.html.jinja")
+        .render(
+            plan=plan,
+            sentence=decision_sentence(plan),
+            doubts=warnings_of(plan),
+            tiles=tiles_sentence(plan.tiles),
+            scaling=scaling_sentence(plan.tiles),
+            savings=savings_rows(plan.savings) if plan.savings is not None else [],
+            finetuned=plan.finetuned or [],
+            finetuned_rows=finetuned_rows(plan.finetuned) if plan.finetuned else [],
+            others=others_rows(plan),
+            similarity=uri(similarity),
+            scores=uri(scores),
+            probe=_probe(plan),
+            pictures={name: uri(png) for name, png in pictures.items()},
+            config_lines=config_lines,
+        )
+    )
+
+
+def environment() -> Environment:
+    """What renders the templates of this folder, with everything escaped."""
+    return Environment(
         loader=PackageLoader("terratorch_simpler", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
-        plan=plan,
-        sentence=decision_sentence(plan),
-        doubts=warnings_of(plan),
-        tiles=tiles_sentence(plan.tiles),
-        scaling=scaling_sentence(plan.tiles),
-        savings=savings_rows(plan.savings) if plan.savings is not None else [],
-        finetuned=plan.finetuned or [],
-        finetuned_rows=finetuned_rows(plan.finetuned) if plan.finetuned else [],
-        others=others_rows(plan),
-        similarity=uri(similarity),
-        scores=uri(scores),
-        probe=_probe(plan),
-        pictures={name: uri(png) for name, png in pictures.items()},
-        config_lines=config_lines,
     )
 
 

@@ -27,9 +27,13 @@ def report_files(
     Returns:
         The content of each file of :data:`REPORT` by its name.
     """
+    similarity, scores = to_png(similarity_figure(plan)), to_png(scores_figure(plan))
+    page = render_page(plan, similarity, scores, pictures, lines_of(plan, plan_path))
+    return dict(zip(REPORT, (page.encode(), similarity, scores), strict=True))
+
+
+def lines_of(plan: PruningPlan, plan_path: str) -> str:
+    """The lines of a config that follow a plan; ``plan_path`` is where it lies."""
     backbone = plan.backbone
     blocks = backbone.blocks if backbone.family == BY_STRUCTURE else None
-    lines = config_lines(backbone.name, plan.spec, plan_path, blocks)
-    similarity, scores = to_png(similarity_figure(plan)), to_png(scores_figure(plan))
-    page = render_page(plan, similarity, scores, pictures, lines)
-    return dict(zip(REPORT, (page.encode(), similarity, scores), strict=True))
+    return config_lines(backbone.name, plan.spec, plan_path, blocks)

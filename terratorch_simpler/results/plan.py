@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
@@ -33,7 +33,11 @@ from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
 from terratorch_simpler.results.finetuned import FineTuned
 from terratorch_simpler.results.probe import LATER, Probe
 from terratorch_simpler.results.savings import Savings
+from terratorch_simpler.results.shown import Shown, looks
 from terratorch_simpler.results.tiles import TilesRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
 SOURCE = "simpler"
@@ -80,7 +84,7 @@ class BackboneRecord(_Record):
     fingerprint: str
 
 
-class PruningPlan(_Record):
+class PruningPlan(Shown, _Record):
     """Which blocks of a backbone to keep, and the evidence for it.
 
     Attributes:
@@ -237,6 +241,43 @@ class PruningPlan(_Record):
             for name, value in written.items()
             if name not in LATER or value != LATER[name]
         }
+
+    def __repr__(self) -> str:
+        which = "the first " if isinstance(self.spec, int) else ""
+        sure = "" if self.confidence is None else f" ({self.confidence:.0%} of resamples)"
+        count = len(self.warnings or [])
+        # Older plans do not say.
+        warned = "" if self.warnings is None else f"{count} warning{'s' * (count != 1)}; "
+        return (
+            f"PruningPlan: keep {which}{self.depth} of {self.total_depth} blocks of "
+            f"{self.backbone.name}, by {self.criterion} on {self.tiles.used} tiles{sure}\n"
+            f"  {warned}see .summary(), .plot() and .report(path)"
+        )
+
+    def plot(self, what: Literal["scores", "similarity", "probe"] = "scores") -> Figure:
+        """A figure of the plan; a notebook shows it, ``savefig`` writes it.
+
+        Args:
+            what: The score of every depth, the similarity of all layers, or what labels say of
+                every depth, where that was measured.
+
+        Raises:
+            ValueError: If there is no such figure.
+        """
+        return looks().figure(self, what)
+
+    def report(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the report as one HTML page, without pictures of tiles.
+
+        Args:
+            path: The page, or a folder for ``report.html``.
+            overwrite: Replace a file that is there.
+
+        Raises:
+            FileExistsError: If the file exists and ``overwrite`` is False.
+            OSError: If it cannot be written.
+        """
+        looks().write_page(self, Path(path), overwrite)
 
     @property
     def settled(self) -> bool | None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terratorch_simpler.criteria import best_depth
+from terratorch_simpler.results.shown import Shown
 
 SHARE = 0.94
 """Share of a score that counts as reached: what SIMPLER's abstract reports."""
@@ -48,8 +49,8 @@ class Scores:
     resamples: NDArray[np.float64] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
-class Probe:
+@dataclass(frozen=True, repr=False)
+class Probe(Shown):
     """What each depth offers on labelled tiles, with frozen weights.
 
     Attributes:
@@ -111,6 +112,16 @@ class Probe:
         if self.asked_share is not None:
             check_share(self.asked_share)
         self._check_resamples()
+
+    def __repr__(self) -> str:
+        within = self.within_error
+        said = "" if within is None else f", within one standard error of it at {within}"
+        return (
+            f"Probe: {self.task} with {self.backbone}, best {self.metric} "
+            f"{self.scores[self.best]:.3f} at depth {self.best} of {self.depth}{said}\n"
+            f"  {self.train_tiles} training and {self.val_tiles} validation tiles; see .summary() "
+            "and .plot()"
+        )
 
     def _check_resamples(self) -> None:
         """Refuse errors, shares and an interval that do not go together."""

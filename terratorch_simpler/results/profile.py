@@ -6,6 +6,8 @@ import csv
 import io
 from dataclasses import asdict, dataclass, fields
 
+from terratorch_simpler.results.shown import Shown
+
 
 @dataclass(frozen=True)
 class Row:
@@ -36,8 +38,8 @@ class Row:
     times: str
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, repr=False)
+class Profile(Shown):
     """Costs at every depth.
 
     Attributes:
@@ -56,6 +58,15 @@ class Profile:
     images: str
     rows: tuple[Row, ...]
     residual: float | None
+
+    def __repr__(self) -> str:
+        first, last = self.rows[0], self.rows[-1]
+        return (
+            f"Profile: {self.label} at depths {first.depth} to {last.depth}, "
+            f"{first.parameters / 1e6:.2f} to {last.parameters / 1e6:.2f} M parameters\n"
+            f"  {self.images} in batches of {self.batch_size} on {self.device}; see .summary() and "
+            ".plot()"
+        )
 
     def row(self, depth: int) -> Row:
         """Costs at a depth.

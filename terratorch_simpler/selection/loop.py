@@ -25,6 +25,7 @@ from terratorch_simpler.selection.thumbnails import Thumbnails
 from terratorch_simpler.similarity import LayerAngles, LayerSimilarity, centered_grams
 from terratorch_simpler.tiles import MIN_TILES
 from terratorch_simpler.tiles.batches import Tiles, modalities_of
+from terratorch_simpler.tiles.progress import TilesBar
 from terratorch_simpler.tiles.sources import Source
 from terratorch_simpler.tiles.tile_pass import TilePass
 from terratorch_simpler.tiles.units import InputStatistics
@@ -233,5 +234,5 @@ def run_loop(loop: SelectionLoop) -> None:
             devices=settings.devices,
             num_nodes=settings.num_nodes,
             precision=settings.precision,
-            progress=settings.progress,
+            bar=TilesBar("Selecting") if settings.progress else None,
         )

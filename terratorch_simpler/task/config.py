@@ -45,7 +45,8 @@ class TaskConfig:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no config at {path}")
+            what = ", which is a folder: name a file in it" if path.is_dir() else ""
+            raise FileNotFoundError(f"no config at {path}{what}")
         try:
             text = path.read_text()
         except UnicodeDecodeError as error:

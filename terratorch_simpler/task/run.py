@@ -80,16 +80,22 @@ class SelectionRun:
         """Where the config of the pruned task goes."""
         return self.folder / f"{self.name}_simpler.yaml" if self.config is not None else None
 
+    def check_free(self) -> None:
+        """Refuse to write over results that are there.
+
+        Raises:
+            FileExistsError: If there are some, and they are not to be replaced.
+        """
+        outputs = [self.folder / name for name in RESULTS]
+        outputs += [self.rewritten] if self.rewritten is not None else []
+        outputs += self._full
+        check_free(outputs, self.overwrite, self.reporter.option("overwrite", True))
+
     def __call__(self, build: Callable[[], Built]) -> TaskSelection:
         """Build, select and write.
 
         A selection that is finished is written, also where what follows it fails.
         """
-        outputs = [self.folder / name for name in RESULTS]
-        outputs += [self.rewritten] if self.rewritten is not None else []
-        outputs += self._full
-        option = self.reporter.option("overwrite", True)
-        check_free(outputs, self.overwrite, option)
         with results_folder(self.folder):
             self.reporter.say("Loading TerraTorch ...")
             from terratorch_simpler.lightning import rank

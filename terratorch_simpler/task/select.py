@@ -84,6 +84,10 @@ def select_task(
             f"{read.path} is not one of PrithviModelFactory, and needs no conversion: leave out "
             f"{reporter.option('convert')}"
         )
+    run = SelectionRun(
+        read.path.stem, output, settings, blocks, overwrite, reporter, read, probe, convert
+    )
+    run.check_free()
     if tiles is not None:
         _check_tiles(read, tiles, Chips(**chips), settings)
 
@@ -91,9 +95,7 @@ def select_task(
         labelled = probe or settings.criterion == PROBE
         return _build_task(read, tiles, Chips(**chips), settings, blocks, labelled, reporter)
 
-    return SelectionRun(
-        read.path.stem, output, settings, blocks, overwrite, reporter, read, probe, convert
-    )(build)
+    return run(build)
 
 
 def select_backbone(
@@ -129,7 +131,9 @@ def select_backbone(
         ValueError: As there.
         OSError: As there.
     """
-    # A mistake there shows before TerraTorch is loaded, which takes longer.
+    run = SelectionRun(name, output, settings, blocks, overwrite, reporter or Reporter())
+    # A mistake shows before TerraTorch is loaded, which takes longer, and torch.
+    run.check_free()
     source = chips.of(tiles, bands, settings)
 
     def build() -> Built:
@@ -141,7 +145,6 @@ def select_backbone(
         wanted = {"pretrained": pretrained, **named, **arguments}
         return load_backbone(name, blocks=blocks, **wanted), source, None
 
-    run = SelectionRun(name, output, settings, blocks, overwrite, reporter or Reporter())
     return run(build)
 
 
@@ -176,12 +179,16 @@ def _check_options(
 def _check_tiles(config: TaskConfig, files: Files, chips: Chips, settings: Settings) -> None:
     """Open the tiles where the config's text says how, before TerraTorch is loaded.
 
-    A datamodule can know more than its arguments say: then the tiles wait for it.
+    A datamodule can know more than its arguments say: then they need only be there.
     """
     bands = band_names(config.model_args.get("backbone_bands"))
     held = chips.dataset_bands or band_names(config.data_args.get("dataset_bands"))
     if bands is not None and (held is not None or "data" not in config.values):
         replace(chips, dataset_bands=held).of(files, bands, settings)
+    elif isinstance(files, str | Path):
+        from terratorch_simpler.tiles.find import find_rasters
+
+        find_rasters(files)
 
 
 def _build_task(

@@ -5,37 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.backbones.families import Bands
 from terratorch_simpler.tiles.batches import modalities_of
-
-
-def check_statistics(
-    bands: Sequence[str] | None, means: Sequence[float] | None, stds: Sequence[float] | None
-) -> None:
-    """Refuse statistics that cannot normalise tiles.
-
-    Args:
-        bands: Bands of the tiles, if they are known.
-        means: Mean of each band, or None.
-        stds: Standard deviation of each band, or None.
-
-    Raises:
-        ValueError: If they are not one a band, not finite, or a deviation is not above 0.
-    """
-    for what, values in (("means", means), ("stds", stds)):
-        if values is not None and bands is not None and len(values) != len(bands):
-            raise ValueError(
-                f"{what} has {len(values)} values for {len(bands)} bands: give one a band"
-            )
-        if values is not None and not np.isfinite(values).all():
-            raise ValueError(f"{what} must be finite numbers, got {list(values)}")
-    if stds is not None and min(stds) <= 0:
-        raise ValueError(f"stds must be above 0, got {min(stds)}")
 
 
 def check_images(

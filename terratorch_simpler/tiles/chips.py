@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from torch.utils.data import Dataset, get_worker_info
 
 from terratorch_simpler.tiles.grid import Image
 from terratorch_simpler.tiles.scenes import Scene, Taken, UnusableScene
@@ -53,8 +52,8 @@ class ChipRead:
     taken: Taken | None = None
 
 
-class ChipReader(Dataset[ChipRead | ValueError]):
-    """Opens scenes and reads their chips, here or in a worker process.
+class ChipReader:
+    """Opens scenes and reads their chips, here or in a worker process: a dataset of torch.
 
     An error is returned, not raised: a worker process would wrap it in its traceback.
 
@@ -88,6 +87,9 @@ class ChipReader(Dataset[ChipRead | ValueError]):
 
     def __getitem__(self, candidate: Candidate) -> ChipRead | ValueError:
         """Read one chip."""
+        # Only what reads chips waits for torch: mistakes in the tiles show before.
+        from torch.utils.data import get_worker_info
+
         if get_worker_info() is None:
             return self._read(candidate)
         return self._thread.submit(self._read, candidate).result()

@@ -73,6 +73,9 @@ class TaskImages(LightningDataModule):
         samples: Images to use, or as many as there are; None for all.
         seed: Seed of the choice.
         split: Its training images, or those it validates on.
+
+    Attributes:
+        count: How many are used; None before it is set up.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class TaskImages(LightningDataModule):
     ) -> None:
         super().__init__()
         self.inner, self.samples, self.seed, self.split = datamodule, samples, seed, split
+        self.count: int | None = None
 
     def setup(self, stage: str) -> None:
         """Set the inner datamodule up for training, without augmentation.
@@ -113,6 +117,7 @@ class TaskImages(LightningDataModule):
             )
         count = len(loader.dataset)  # type: ignore[arg-type]
         order = np.random.default_rng(self.seed).permutation(count)[: self.samples]
+        self.count = len(order)
         self._loader = DataLoader(
             _Batches(loader, [int(i) for i in order], self.split),
             batch_size=None,

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from terratorch_simpler.bands import check_bands
+from terratorch_simpler.bands import check_bands, check_statistics
 from terratorch_simpler.tiles import DEFAULT_SAMPLES, MIN_TILES, Mask
-from terratorch_simpler.tiles.checks import check_statistics
 from terratorch_simpler.tiles.chips import (
     TOO_SMALL,
     Candidate,
@@ -29,6 +25,10 @@ from terratorch_simpler.tiles.products import find_scenes
 from terratorch_simpler.tiles.quality import check_mask
 from terratorch_simpler.tiles.scenes import Scene, UnusableScene
 from terratorch_simpler.tiles.tally import Tally
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
 
 
 class TileBatch(TypedDict):
@@ -140,6 +140,13 @@ class GeoTiffTiles:
         with suppress(UnusableScene):
             self.open(0)
 
+    def __repr__(self) -> str:
+        return (
+            f"GeoTiffTiles: up to {self.samples} tiles of {self.size} x {self.size} px from "
+            f"{len(self._scenes)} scene{'s' * (len(self._scenes) != 1)} in {self.source}\n"
+            f"  {len(self.bands)} bands: {', '.join(self.bands)}"
+        )
+
     @property
     def dropped(self) -> dict[str, int]:
         """Chips dropped and scenes left out in the last iteration, by reason."""
@@ -220,8 +227,11 @@ class GeoTiffTiles:
         return order
 
     def _read(self, candidates: Iterable[Candidate]) -> Iterator[ChipRead]:
+        from torch.utils.data import DataLoader
+
+        reader = ChipReader(self.open, self.name, self.seed, self.min_valid)
         loader = DataLoader(
-            ChipReader(self.open, self.name, self.seed, self.min_valid),
+            cast("Dataset[ChipRead | ValueError]", reader),
             self.batch_size,
             # One after the other as they are read: there may be millions.
             sampler=candidates,
@@ -253,5 +263,7 @@ class GeoTiffTiles:
 
 
 def _stack(chips: list[tuple[str, Image]]) -> TileBatch:
+    import torch
+
     image = torch.from_numpy(np.stack([image for _, image in chips]))
     return {"image": image, "filename": [name for name, _ in chips]}

@@ -12,11 +12,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
-from terratorch_simpler.bands import band_names
+from terratorch_simpler.bands import band_names, check_statistics
 from terratorch_simpler.results.tiles import LeftOut, TilesRecord
 from terratorch_simpler.tiles import DEFAULT_SAMPLES
 from terratorch_simpler.tiles.batches import Batch
-from terratorch_simpler.tiles.checks import check_statistics
 from terratorch_simpler.tiles.datamodule import Split, TaskImages
 
 

@@ -624,3 +624,12 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str
     defaults: dict[str, Any] = {"bands": BANDS, "size": 64}
     with pytest.raises(ValueError, match=message):
         GeoTiffTiles(tmp_path, **defaults | arguments)
+
+
+def test_its_repr_says_bands_tiles_and_size(tmp_path: Path) -> None:
+    write_tiles(tmp_path / "tiles", count=4)
+    tiles = GeoTiffTiles(tmp_path / "tiles", BANDS, size=64, samples=100)
+    assert repr(tiles).splitlines() == [
+        f"GeoTiffTiles: up to 100 tiles of 64 x 64 px from 4 scenes in {tmp_path / 'tiles'}",
+        f"  6 bands: {', '.join(BANDS)}",
+    ]

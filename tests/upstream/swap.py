@@ -122,7 +122,7 @@ def full_depth(name: str, arguments: dict[str, Any]) -> tuple[int | None, str]:
 def usual_depth(name: str) -> tuple[int | None, str]:
     """Blocks of a full backbone that is built as usual, or None and why it cannot be cut."""
     from terratorch_simpler.backbones.build import canonical_name, find_source
-    from terratorch_simpler.catalogue import entry_of
+    from terratorch_simpler.catalogue.look import entry_of
 
     name = canonical_name(name)
     if find_source(name) is None:

@@ -1,10 +1,8 @@
-"""Which backbones of TerraTorch's registry can be cut, read from sketches without weights."""
+"""Looking at the names of TerraTorch's registry, by sketches of backbones without weights."""
 
 from __future__ import annotations
 
-import fnmatch
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,54 +17,18 @@ from terratorch_simpler.backbones.build import (
 )
 from terratorch_simpler.backbones.families import find_family
 from terratorch_simpler.backbones.families.tracing import image_size
+from terratorch_simpler.catalogue.entry import Entry
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.pruning import prune_backbone
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What is known of one name.
-
-    Attributes:
-        name: Name in TerraTorch's backbone registry.
-        family: Name of the family that knows it; None if its depth cannot be cut.
-        blocks: Dotted name of its list of blocks.
-        depth: Number of blocks; None if it could not be built here.
-        width: Features of a token; None if it could not be run here.
-        parameters: Parameters of the full backbone.
-        reason: Why its depth cannot be cut, or what else to know.
-    """
-
-    name: str
-    family: str | None = None
-    blocks: str | None = None
-    depth: int | None = None
-    width: int | None = None
-    parameters: int | None = None
-    reason: str | None = None
-
-
-def names(pattern: str | None = None) -> list[str]:
-    """Names of full backbones, as they are given in a config.
-
-    Args:
-        pattern: Part of a name, or a pattern with ``*`` and ``?`` for all of it.
-
-    Raises:
-        ValueError: If no name matches.
-    """
-    every = [
+def every_name() -> list[str]:
+    """Names of all full backbones of the registry, as they are given in a config."""
+    return [
         canonical_name(f"{prefix}_{name}")
         for prefix, source in full_sources().items()
         for name in source
     ]
-    if pattern is None:
-        return every
-    whole = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
-    found = [name for name in every if fnmatch.fnmatchcase(name.lower(), whole.lower())]
-    if not found:
-        raise ValueError(f"no backbone matches '{pattern}': leave it out to see all {len(every)}")
-    return found
 
 
 def entry_of(name: str) -> Entry:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from terratorch_simpler.catalogue import Entry, entry_of, names
-from terratorch_simpler.cli import main
+from terratorch_simpler.catalogue.entry import Entry
+from terratorch_simpler.catalogue.look import entry_of, every_name
 
 Build = Callable[..., Any]
 
@@ -17,21 +17,11 @@ def _loaded(build: Build) -> None:
 
 
 def test_every_name_of_the_registry_is_listed_once_and_no_pruned_one() -> None:
-    every = names()
+    every = every_name()
     assert len(every) > 1000
     assert len(set(every)) == len(every)
     assert {"prithvi_eo_v2_300", "terramind_v1_base", "timm_resnet18"} <= set(every)
     assert not any(name.startswith("simpler_") for name in every)
-
-
-def test_a_pattern_is_part_of_a_name_or_all_of_it() -> None:
-    assert "timm_vit_tiny_patch16_224" in names("VIT_tiny")
-    assert names("dofa_*") == [f"dofa_{size}_patch16_224" for size in ("small", "base", "large")]
-
-
-def test_a_pattern_without_a_match_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="no backbone matches 'xyzzy'"):
-        names("xyzzy")
 
 
 @pytest.mark.parametrize(
@@ -114,18 +104,3 @@ def test_a_builder_that_fails_is_a_line_of_the_list(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(TERRATORCH_BACKBONE_REGISTRY._registry, "broken", broken)
     reason = "could not be looked at (ZeroDivisionError: of its own)"
     assert entry_of("broken") == Entry("broken", reason=reason)
-
-
-def test_the_command_lists_lines_for_other_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["backbones", "dofa"])
-    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert lines[0][:4] == ["name", "family", "blocks", "depth"]
-    assert lines[1][:5] == ["dofa_small_patch16_224", "DOFA", "dofa_model.blocks", "12", "384"]
-    assert len(lines) == 4
-
-
-def test_the_command_leaves_out_what_cannot_be_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["backbones", "timm_test_*vit*", "--can_be_cut"])
-    listed = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
-    assert "timm_test_vit" in listed
-    assert "timm_test_maxvit" not in listed

@@ -1,0 +1,1 @@
+"""Which names of TerraTorch's registry can be cut: looked at once, and kept."""

@@ -1,0 +1,125 @@
+"""What the terminal shows of a record: sentences and tables, printed or as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from terratorch_simpler.results.blocks import block_ranges
+from terratorch_simpler.results.plan import PruningPlan
+from terratorch_simpler.results.probe import Probe
+from terratorch_simpler.results.profile import Profile
+from terratorch_simpler.results.wording import (
+    decision_sentence,
+    others_rows,
+    probe_columns,
+    probe_rows,
+    probe_sentence,
+    savings_rows,
+    tiles_sentence,
+)
+
+Part = Text | Table
+# Short enough for a terminal of 80 characters.
+PROFILE_COLUMNS = ("depth", "param. M", "GFLOPs", "ms", "images/s", "MB", "train ms", "train MB")
+
+
+def plan_parts(plan: PruningPlan, warnings: Sequence[str] = ()) -> Iterator[Part]:
+    """The decision, what it saves, what the others would keep, and the tiles.
+
+    Args:
+        plan: The plan; what a probe measured comes first.
+        warnings: What to say after the decision.
+    """
+    if plan.probe is not None:
+        yield from probe_parts(plan.probe)
+    yield _bold(decision_sentence(plan))
+    yield from (Text(f"warning: {warning}") for warning in warnings)
+    if plan.savings is not None:
+        yield _table(("", "full", "pruned", "ratio"), savings_rows(plan.savings))
+    decides = (f"{plan.criterion} (decides)", str(plan.depth), block_ranges(plan.kept_blocks))
+    yield _table(("criterion", "keeps", "blocks"), [decides, *others_rows(plan)])
+    yield Text(tiles_sentence(plan.tiles))
+
+
+def probe_parts(probe: Probe) -> Iterator[Part]:
+    """The table of a probe, and what it comes to."""
+    used = f"{probe.train_tiles} training and {probe.val_tiles} validation tiles"
+    yield _bold(f"{probe.backbone}: {probe.task} on {used}, frozen")
+    yield _table(probe_columns(probe), probe_rows(probe), numbers=probe_columns(probe)[:-1])
+    yield _bold(probe_sentence(probe))
+    yield Text(f"{used} used, as the task gives them.")
+
+
+def profile_parts(profile: Profile) -> Iterator[Part]:
+    """The table of a profile, and how good it is."""
+    yield _bold(
+        f"{profile.label}: batches of {profile.batch_size}, {profile.images}, on {profile.device}"
+    )
+    columns = (*PROFILE_COLUMNS, "time, MB")
+    yield _table(columns, profile_rows(profile), numbers=PROFILE_COLUMNS)
+    yield Text("ms, MB, GFLOPs: one batch; MB: peak; train: one training step.")
+    if profile.residual is not None:
+        yield Text(
+            f"Interpolation misses measured depths that were left out by {profile.residual:.1%} at "
+            "most."
+        )
+
+
+def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
+    """Rows of a table: the columns of :data:`PROFILE_COLUMNS`, and how the times are known."""
+    rows: list[tuple[str, ...]] = []
+    for row in profile.rows:
+        inference, step = (
+            "-" if memory is None else f"{memory / 1e6:.0f}"
+            for memory in (row.inference_bytes, row.step_bytes)
+        )
+        rows.append(
+            (
+                str(row.depth),
+                f"{row.parameters / 1e6:.2f}",
+                f"{row.flops / 1e9:.2f}",
+                f"{1e3 * row.inference_seconds:.1f}",
+                f"{row.images_per_second:.1f}",
+                inference,
+                f"{1e3 * row.step_seconds:.1f}",
+                step,
+                row.times,
+            )
+        )
+    return rows
+
+
+def print_parts(console: Console, parts: Iterable[Part]) -> None:
+    """Print them; sentences are left to the terminal to break."""
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+def as_text(parts: Iterable[Part], width: int = 120) -> str:
+    """The same as plain text, with tables of this width at most."""
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None, force_jupyter=False)
+    print_parts(console, parts)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _bold(sentence: str) -> Text:
+    return Text(sentence, style="bold")
+
+
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()
+) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        # Numbers stand right, and on one line.
+        right = column in numbers
+        table.add_column(column, justify="right" if right else "left", no_wrap=bool(numbers))
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,95 @@
+"""The bar of a pass: named for what is done, counted in tiles."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from rich.progress import Progress
+from torch import nn
+
+from terratorch_simpler.layers.features import layer_features
+from terratorch_simpler.selection.select import SelectionWarning, select
+from terratorch_simpler.tiles.progress import bar
+
+TILES = [torch.randn(4, 6, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+
+
+def drawn(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What the bar showed, one after the other."""
+    return [line.strip() for line in capsys.readouterr().out.split("\r") if line.strip()]
+
+
+@pytest.fixture
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw at every step, however fast it is."""
+    from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+    start = Tqdm.__init__
+
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        start(self, *args, **options | {"mininterval": 0, "miniters": 1, "ncols": 80})
+
+    monkeypatch.setattr(Tqdm, "__init__", init)
+
+
+def test_a_selection_counts_tiles(
+    tiny_prithvi: nn.Module, capsys: pytest.CaptureFixture[str], every_step: None
+) -> None:
+    with pytest.warns(SelectionWarning, match="too few groups"):
+        select(tiny_prithvi, TILES, samples=10, accelerator="cpu", early_stop=False)
+    shown = drawn(capsys)
+    assert shown[0].startswith("Selecting:   0%|")
+    assert any("4/10 tiles [" in line for line in shown)
+    assert any("8/10 tiles [" in line for line in shown)
+    # The pass ends within its third batch.
+    assert any("10/10 tiles [" in line for line in shown)
+    assert not any("Validation" in line for line in shown)
+
+
+def test_a_pass_is_quiet_unless_asked(
+    tiny_prithvi: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer_features(tiny_prithvi, TILES, accelerator="cpu")
+    assert drawn(capsys) == []
+
+
+def test_the_bar_goes_when_the_pass_fails(
+    tiny_prithvi: nn.Module, capsys: pytest.CaptureFixture[str], every_step: None
+) -> None:
+    tiles = [*TILES[:1], torch.full((4, 6, 32, 32), torch.nan)]
+    with pytest.raises(ValueError, match="NaN"):
+        layer_features(tiny_prithvi, tiles, accelerator="cpu", progress=True)
+    out = capsys.readouterr().out
+    assert "Reading layers:" in out
+    # Nothing is left on the line.
+    assert out.split("\r")[-1].strip() == ""
+
+
+def test_without_a_total_it_counts(capsys: pytest.CaptureFixture[str], every_step: None) -> None:
+    with bar("Probing", None, "tiles") as shown:
+        shown.update(8)
+    assert any(line.startswith("Probing: 8 tiles [") for line in drawn(capsys))
+
+
+def test_in_a_notebook_without_ipywidgets_it_is_text_and_does_not_warn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, every_step: None
+) -> None:
+    """As rich does where it sees the shell of a kernel."""
+
+    class ZMQInteractiveShell:
+        pass
+
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
+    with pytest.warns(UserWarning, match="ipywidgets"), Progress():
+        pass
+    capsys.readouterr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with bar("Selecting", 8, "tiles") as shown:
+            shown.update(8)
+    assert any("8/8 tiles [" in line for line in drawn(capsys))
