@@ -119,7 +119,8 @@ class Demo:
             f"terratorch fit -c {config} --trainer.max_epochs {self.epochs}",
         )
         folder = self.folder / "runs" / name
-        found = fine_tune(config, folder, self.epochs, name, depth, self.progress)
+        say = None if self.progress else self.console.print
+        found = fine_tune(config, folder, self.epochs, name, depth, say)
         self.console.print(
             f"{depth} blocks: {found.metric} {found.score:.3f} after {self.epochs} epochs, "
             f"{time.perf_counter() - start:.0f} s"

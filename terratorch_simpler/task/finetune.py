@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,17 @@ from terratorch_simpler.results.finetuned import FineTuned
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
+LINES = 4
+"""Lines that say how far a training is, where no bar does."""
+
 
 def fine_tune(
-    config: Path, folder: Path, epochs: int, name: str, depth: int, progress: bool
+    config: Path,
+    folder: Path,
+    epochs: int,
+    name: str,
+    depth: int,
+    say: Callable[[str], None] | None = None,
 ) -> FineTuned:
     """Fine-tune and test the segmentation model of a config.
 
@@ -23,7 +33,7 @@ def fine_tune(
         epochs: Epochs of training.
         name: What the model is called in the result.
         depth: Blocks of its backbone, for the result.
-        progress: Show a bar for every epoch.
+        say: Is told how far the training is; without it a bar shows every epoch.
     """
     from terratorch.cli_tools import build_lightning_cli
 
@@ -36,13 +46,13 @@ def fine_tune(
         overrides = [
             f"--trainer.max_epochs={epochs}",
             f"--trainer.default_root_dir={folder}",
-            f"--trainer.enable_progress_bar={str(progress).lower()}",
+            f"--trainer.enable_progress_bar={str(say is None).lower()}",
             "--trainer.enable_model_summary=False",
         ]
         cli = build_lightning_cli(["--config", str(config), *overrides], run=False)
         timer = StepTimer()
         callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.append(timer)
+        callbacks += [timer] if say is None else [timer, _lines(say, epochs)]
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         scores = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)[0]
     model = cli.model.model
@@ -56,3 +66,18 @@ def fine_tune(
         "mIoU",
         scores["test/mIoU"],
     )
+
+
+def _lines(say: Callable[[str], None], epochs: int) -> Callback:
+    """Says every few epochs how far it is."""
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    start = time.perf_counter()
+
+    def tell(trainer: Trainer, _module: LightningModule) -> None:
+        done = trainer.current_epoch + 1
+        if done * LINES // epochs > (done - 1) * LINES // epochs:
+            say(f"epoch {done} of {epochs}, {time.perf_counter() - start:.0f} s")
+
+    return LambdaCallback(on_train_epoch_end=tell)
