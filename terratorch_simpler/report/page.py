@@ -7,8 +7,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from terratorch_simpler.report.figures import probe_figure, to_png
+from terratorch_simpler.report.depth_chart import depth_chart
 from terratorch_simpler.report.pictures import uri
+from terratorch_simpler.report.similarity_map import similarity_map
 from terratorch_simpler.results.finetuned import finetuned_rows
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import (
@@ -24,19 +25,11 @@ from terratorch_simpler.results.wording import (
 )
 
 
-def render_page(
-    plan: PruningPlan,
-    similarity: bytes,
-    scores: bytes,
-    pictures: Mapping[str, bytes],
-    config_lines: str,
-) -> str:
+def render_page(plan: PruningPlan, pictures: Mapping[str, bytes], config_lines: str) -> str:
     """Render a plan as one HTML page that needs nothing from outside.
 
     Args:
         plan: The plan.
-        similarity: PNG of the similarity between its layers.
-        scores: PNG of the score of every depth.
         pictures: PNGs of some tiles by name.
         config_lines: The YAML to paste into a task config.
 
@@ -56,8 +49,8 @@ def render_page(
             finetuned=plan.finetuned or [],
             finetuned_rows=finetuned_rows(plan.finetuned) if plan.finetuned else [],
             others=others_rows(plan),
-            similarity=uri(similarity),
-            scores=uri(scores),
+            similarity=similarity_map(plan),
+            chart=depth_chart(plan),
             probe=_probe(plan),
             pictures={name: uri(png) for name, png in pictures.items()},
             config_lines=config_lines,
@@ -83,7 +76,6 @@ def _probe(plan: PruningPlan) -> dict[str, Any] | None:
         return None
     return {
         "sentence": probe_sentence(probe),
-        "figure": uri(to_png(probe_figure(probe))),
         "columns": probe_columns(probe),
         "rows": probe_rows(probe),
         "tiles": (probe.train_tiles, probe.val_tiles),

@@ -28,7 +28,7 @@ def report_files(
         The content of each file of :data:`REPORT` by its name.
     """
     similarity, scores = to_png(similarity_figure(plan)), to_png(scores_figure(plan))
-    page = render_page(plan, similarity, scores, pictures, lines_of(plan, plan_path))
+    page = render_page(plan, pictures, lines_of(plan, plan_path))
     return dict(zip(REPORT, (page.encode(), similarity, scores), strict=True))
 
 

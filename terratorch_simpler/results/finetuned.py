@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 Count = Annotated[int, Field(gt=0)]
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Row = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FineTuned:
     score: Annotated[float, Field(allow_inf_nan=False)]
 
 
-def finetuned_rows(models: Sequence[FineTuned]) -> list[tuple[str, ...]]:
+def finetuned_rows(models: Sequence[FineTuned]) -> list[Row]:
     """Rows of a table with a column for each model, whose first is the full one.
 
     Args:
@@ -45,35 +46,31 @@ def finetuned_rows(models: Sequence[FineTuned]) -> list[tuple[str, ...]]:
     """
     full = models[0]
 
-    def times(a: float, b: float, word: str) -> str:
-        return f" ({a / b:.2f}x {word})" if a != b and b else ""
+    def row(name: str, values: Sequence[float], style: str, less: str, more: str) -> Row:
+        whole = values[0]
+        return (name, *(format(a, style) + _times(whole, a, less, more) for a in values))
 
-    def share(model: FineTuned) -> str:
-        kept = model is not full and full.score > 0
-        return f" ({model.score / full.score:.0%} kept)" if kept else ""
-
-    return [
-        ("blocks", *(str(m.depth) for m in models)),
-        (
-            "parameters of the model (M)",
-            *(
-                f"{m.parameters / 1e6:.2f}{times(full.parameters, m.parameters, 'fewer')}"
-                for m in models
-            ),
-        ),
-        (
-            "ms per training step",
-            *(f"{m.step_ms:.0f}{times(full.step_ms, m.step_ms, 'faster')}" for m in models),
-        ),
-        (
-            "ms per batch at inference",
-            *(
-                f"{m.inference_ms:.0f}{times(full.inference_ms, m.inference_ms, 'faster')}"
-                for m in models
-            ),
-        ),
-        (f"{full.metric} on the test tiles", *(f"{m.score:.3f}{share(m)}" for m in models)),
+    shares = [""] + [
+        f" ({model.score / full.score:.0%} kept)" if full.score > 0 else "" for model in models[1:]
     ]
+    scores = [f"{model.score:.3f}{share}" for model, share in zip(models, shares, strict=True)]
+    parameters = [model.parameters / 1e6 for model in models]
+    steps = [model.step_ms for model in models]
+    inference = [model.inference_ms for model in models]
+    return [
+        ("blocks", *(str(model.depth) for model in models)),
+        row("parameters of the model (M)", parameters, ".2f", "fewer", "more"),
+        row("ms per training step", steps, ".0f", "faster", "slower"),
+        row("ms per batch at inference", inference, ".0f", "faster", "slower"),
+        (f"{full.metric} on the test tiles", *scores),
+    ]
+
+
+def _times(whole: float, part: float, less: str, more: str) -> str:
+    """How many times less, or more, than the whole; nothing where they are the same."""
+    if part == whole:
+        return ""
+    return f" ({whole / part:.2f}x {less})" if part < whole else f" ({part / whole:.2f}x {more})"
 
 
 def to_json(models: Sequence[FineTuned]) -> str:

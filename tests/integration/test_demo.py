@@ -37,7 +37,7 @@ def test_the_demo_compares_the_full_and_the_pruned_models(
     for report in ("demo/report.html", "demo/probe/report.html"):
         page = (tmp_path / report).read_text()
         assert f"{written[2]['score']:.3f}" in page
-        assert page.count('<img src="data:image/png') > 3
+        assert '<img src="data:image/png' in page
     with pytest.raises(SystemExit) as stopped:
         main(["demo", "--output", "demo"])
     assert stopped.value.code == 2

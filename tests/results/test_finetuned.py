@@ -26,6 +26,11 @@ def test_each_model_is_compared_with_the_full_one() -> None:
     ]
 
 
+def test_what_is_slower_is_called_so() -> None:
+    rows = {row[0]: row[2] for row in finetuned_rows([FULL, replace(PRUNED, step_ms=180.0)])}
+    assert rows["ms per training step"] == "180 (1.50x slower)"
+
+
 def test_of_a_score_that_is_not_above_0_there_is_no_share() -> None:
     rows = finetuned_rows([replace(FULL, score=0.0), PRUNED])
     assert rows[-1] == ("mIoU on the test tiles", "0.000", "0.240")
