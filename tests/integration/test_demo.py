@@ -67,4 +67,7 @@ def test_official_weights_that_cannot_be_reached(
     with pytest.raises(SystemExit) as stopped:
         main(["demo", "--output", str(tmp_path / "demo"), "--backbone", "prithvi_eo_v2_300"])
     assert stopped.value.code == 2
-    assert "prithvi_eo_v2_300" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "prithvi_eo_v2_300 with its pre-trained weights, from the cache" in said.out
+    assert "TerraTorch cannot build the task" in said.err
+    assert "check your connection" in said.err

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
@@ -85,7 +86,8 @@ def test_in_a_notebook_without_ipywidgets_it_is_text_and_does_not_warn(
 
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
-    with pytest.warns(UserWarning, match="ipywidgets"), Progress():
+    # A console of its own: one that was made before knows nothing of the kernel.
+    with pytest.warns(UserWarning, match="ipywidgets"), Progress(console=Console()):
         pass
     capsys.readouterr()
     with warnings.catch_warnings():
