@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from terratorch_simpler.cli import main
+from terratorch_simpler.cli.demo import Demo
 from terratorch_simpler.results.plan import PruningPlan
 from tests.conftest import TINY, Hub
 
@@ -44,20 +47,20 @@ def test_the_demo_compares_the_full_and_the_pruned_models(
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_the_demo_with_official_weights(
-    tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_with_official_weights(tmp_path: Path, hub: Hub) -> None:
+    """Up to the depth that it chooses: what follows is as with the sample's own weights."""
     from terratorch.registry import FULL_MODEL_REGISTRY
 
     weights = FULL_MODEL_REGISTRY.build(f"{TINY}_mae", num_frames=4).state_dict()
     hub("ibm-nasa-geospatial/Prithvi-EO-2.0-tiny-TL", "Prithvi_EO_V2_tiny_TL.pt", weights)
-    output = str(tmp_path / "demo")
-    main(["demo", "--output", output, "--epochs", "1", "--backbone", TINY])
-    shown = capsys.readouterr().out
-    assert f"{TINY} with its pre-trained weights" in shown
-    plan = PruningPlan.load(tmp_path / "demo" / "plan.json")
+    output = io.StringIO()
+    demo = Demo(Console(file=output, width=200), tmp_path / "demo", epochs=1, overwrite=False)
+    demo.write_task(TINY)
+    plan = demo.select("simpler").plan
+    assert f"{TINY} with its pre-trained weights" in output.getvalue()
     assert plan.backbone.pretrained
     assert "ckpt_path" not in plan.backbone.arguments
+    assert (tmp_path / "demo" / "segmentation_simpler.yaml").is_file()
 
 
 def test_official_weights_that_cannot_be_reached(
