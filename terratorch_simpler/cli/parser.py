@@ -242,7 +242,7 @@ def _demo() -> ArgumentParser:
         help="another backbone of TerraTorch's registry, with its official weights from the hub",
     )
     add = group(parser, RUN)
-    add("--epochs", type=int, metavar="N", default=24, help="epochs of each fine-tuning")
+    add("--epochs", type=int, metavar="N", default=8, help="epochs of each fine-tuning")
     add = group(parser, WRITE)
     add("--output", type=str, default="demo", metavar="FOLDER", help="where to")
     add_common(add)
