@@ -67,6 +67,12 @@ def test_the_page_holds_the_decision_and_what_it_rests_on(plan: PruningPlan) -> 
     assert "2.00x" in page
 
 
+def test_a_warning_that_begins_with_a_name_keeps_it(plan: PruningPlan) -> None:
+    backbone = plan.backbone.model_copy(update={"pretrained": False})
+    page = _page(plan.model_copy(update={"backbone": backbone}))
+    assert '<p class="doubt" role="note">x was not pre-trained' in page
+
+
 def test_names_from_files_are_escaped(plan: PruningPlan) -> None:
     page = _page(plan, **{"<b>x</b>": np.zeros((8, 8, 3), np.uint8)})
     assert "<b>x</b>" not in page
