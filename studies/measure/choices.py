@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from studies.measure.certainty import terms_of
-from studies.measure.compose import CONTROL, Folders, compose, pairs
+from studies.measure.compose import Folders, compose, trained_pairs
 from studies.measure.samples import QUIET, read, samples_of
 from studies.records import Choice
 from studies.tables import RESULTS, complete
@@ -68,8 +68,7 @@ def main(folders: Folders, table: Path = TABLE) -> None:
         samples = samples_of(read(compose(task, model, folders)), settings)
         return choices(task, model, pooling, samples)
 
-    trained = [(task, model) for task, model in pairs() if not model.endswith(CONTROL)]
-    cases = [(*pair, pooling) for pair in trained for pooling in get_args(Pooling)]
+    cases = [(*pair, pooling) for pair in trained_pairs() for pooling in get_args(Pooling)]
     for rows in complete(Choice, table, cases, make):
         print(f"{rows[0].task} {rows[0].model} {rows[0].pooling}", flush=True)
 

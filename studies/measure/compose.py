@@ -63,6 +63,11 @@ def pairs() -> Iterator[tuple[str, str]]:
                 yield task, model
 
 
+def trained_pairs() -> list[tuple[str, str]]:
+    """Those of them whose model has trained weights."""
+    return [(task, model) for task, model in pairs() if not model.endswith(CONTROL)]
+
+
 def compose(task: str, model: str, folders: Folders, *, seed: int = 0) -> dict[str, Any]:
     """The config of a task with a model at its full depth.
 

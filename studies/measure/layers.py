@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studies.measure.choices import SHUFFLES, TILES
-from studies.measure.compose import CONTROL, SAME_TILES, Folders, compose, pairs
+from studies.measure.compose import SAME_TILES, Folders, compose, pairs, trained_pairs
 from studies.measure.samples import read, samples_of
 from studies.records import Choice, LayerCurve
 from studies.tables import RESULTS, complete
@@ -95,7 +95,7 @@ def main(folders: Folders, table: Path = TABLE, layers: Path = CURVES) -> None:
     """
     torch.set_grad_enabled(False)
     cases = [(task, model) for task, model in pairs() if task not in SAME_TILES]
-    trained = [(task, model) for task, model in cases if not model.endswith(CONTROL)]
+    trained = [pair for pair in trained_pairs() if pair in cases]
 
     def samples(task: str, model: str) -> Tensor:
         return samples_of(read(compose(task, model, folders)), anchors=ANCHORS)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from studies.measure.certainty import matrix_of, whole_groups
-from studies.measure.compose import CONTROL, SAME_TILES, Folders, compose, pairs
+from studies.measure.compose import SAME_TILES, Folders, compose, trained_pairs
 from studies.measure.samples import QUIET, read, samples_of
 from studies.records import Precision
 from studies.tables import RESULTS, complete
@@ -60,11 +60,7 @@ def main(folders: Folders, table: Path = TABLE) -> None:
         )
         return precisions(task, model, full, half)
 
-    cases = [
-        (task, model)
-        for task, model in pairs()
-        if task not in SAME_TILES and not model.endswith(CONTROL)
-    ]
+    cases = [pair for pair in trained_pairs() if pair[0] not in SAME_TILES]
     for rows in complete(Precision, table, cases, make):
         print(*rows, sep="\n", flush=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from studies.measure.compose import CONTROL, Folders, compose, metric_of, pairs
+from studies.measure.compose import Folders, compose, metric_of, trained_pairs
 from studies.measure.samples import data_of, read
 from studies.records import Probed
 from studies.tables import RESULTS, complete
@@ -52,8 +52,7 @@ def main(folders: Folders, table: Path = TABLE) -> None:
         folders: Where things lie.
         table: The CSV file of results, which is added to.
     """
-    trained = [(task, model) for task, model in pairs() if not model.endswith(CONTROL)]
-    for rows in complete(Probed, table, trained, partial(probe, folders=folders)):
+    for rows in complete(Probed, table, trained_pairs(), partial(probe, folders=folders)):
         print(f"{rows[0].task} {rows[0].model}: {[row.score for row in rows]}", flush=True)
 
 

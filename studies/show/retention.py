@@ -8,8 +8,8 @@ tables into ``docs/evidence.md`` and ``README.md``.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,39 +19,19 @@ from studies.records import Choice, Judged, Labelled, Probed, Ranked, Retained
 from studies.show.curves import Curve, matters, measured
 from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
-from terratorch_simpler.results.probe import SHARE
+from terratorch_simpler.results.probe import SHARE, first_with, first_within_error
 
 CONSTANTS = {"half": 1 / 2, "third": 1 / 3, "quarter": 1 / 4, "paper_share": 5 / 24}
 """Shares of the blocks, whatever the tiles; the last is what the paper keeps of Prithvi-EO-2."""
 RANDOM = "random_depth"
-RULES: dict[str, Callable[[Scores], int]] = {
-    "within one standard error": lambda probe: probe.within_error(),
-    "98 % of the best": lambda probe: probe.reaching(0.98, max(probe.scores)),
-    "94 % of the best": lambda probe: probe.reaching(SHARE, max(probe.scores)),
-    "94 % of the full depth's": lambda probe: probe.reaching(SHARE, probe.scores[-1]),
+By = Mapping[int, float]
+RULES: dict[str, Callable[[By, By], int]] = {
+    "within one standard error": first_within_error,
+    "98 % of the best": lambda scores, _: first_with(scores, 0.98 * max(scores.values())),
+    "94 % of the best": lambda scores, _: first_with(scores, SHARE * max(scores.values())),
+    "94 % of the full depth's": lambda scores, _: first_with(scores, SHARE * scores[max(scores)]),
 }
-"""How the frozen probe can choose a depth."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A probe's scores of depths 1 to the last, and their standard errors."""
-
-    scores: list[float]
-    errors: list[float]
-
-    def reaching(self, share: float, whole: float) -> int:
-        """The least depth with a share of a score."""
-        return next(d for d, score in enumerate(self.scores, 1) if score >= share * whole)
-
-    def within_error(self) -> int:
-        """The least depth that is within one standard error of the best."""
-        best = max(self.scores)
-        return next(
-            depth
-            for depth, (score, error) in enumerate(zip(self.scores, self.errors, strict=True), 1)
-            if score >= best - error
-        )
+"""How the frozen probe can choose a depth, from scores by depth and their standard errors."""
 
 
 def judge(curve: Curve, choices: Sequence[Choice]) -> Iterator[Judged]:
@@ -104,17 +84,17 @@ def ranked(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Ite
 def labelled(found: dict[tuple[str, str], Curve], probed: Sequence[Probed]) -> Iterator[Labelled]:
     """What the frozen probe chooses by each rule, and what that keeps after fine-tuning."""
     for (task, model), curve in found.items():
-        of = [
-            row
+        of = {
+            row.depth: (row.score, row.error)
             for row in probed
             if (row.task, row.model) == (task, model) and row.error is not None and row.depth > 0
-        ]
+        }
         if model.endswith(CONTROL) or not of:
             continue
-        of.sort(key=lambda row: row.depth)
-        probe = Scores([row.score for row in of], [row.error or 0.0 for row in of])
+        scores = {depth: score for depth, (score, _) in of.items()}
+        errors = {depth: error for depth, (_, error) in of.items()}
         for name, rule in RULES.items():
-            depth = rule(probe)
+            depth = rule(scores, errors)
             kept = round(curve.retained(depth), 4)
             yield Labelled(task, model, name, depth, curve.total, kept)
 

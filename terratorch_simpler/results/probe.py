@@ -186,7 +186,7 @@ class Probe(Shown):
         check_share(share)
         if self.whole <= 0:
             return None
-        return next(d for d in range(1, self.depth + 1) if self.scores[d] >= share * self.whole)
+        return first_with(self.of_depths, share * self.whole)
 
     def share(self, layer: int) -> float | None:
         """Share of the best score, or the full depth's, that a layer has; as :meth:`reaches`."""
@@ -201,10 +201,7 @@ class Probe(Shown):
         """
         if self.errors is None:
             return None
-        largest = self.scores[self.best]
-        return next(
-            d for d in range(1, self.best + 1) if self.scores[d] >= largest - self.errors[d]
-        )
+        return first_within_error(self.of_depths, self.errors)
 
     @property
     def said(self) -> int | None:
@@ -236,6 +233,22 @@ class Probe(Shown):
         reached = {"best": self.best, "share": SHARE, "reached": self.reaches()}
         follows = {"depth": self.depth, **reached, "within_error": self.within_error}
         return json.dumps(asdict(self) | follows, indent=1) + "\n"
+
+
+def first_with(scores: Mapping[int, float], enough: float) -> int:
+    """The smallest depth with a score, which one of them has."""
+    return next(depth for depth in sorted(scores) if scores[depth] >= enough)
+
+
+def first_within_error(scores: Mapping[int, float], errors: Mapping[int, float]) -> int:
+    """The smallest depth whose score is within its standard error of the best.
+
+    Args:
+        scores: By depth.
+        errors: Standard error of the difference of each to the best: 0 at the best.
+    """
+    largest = max(scores.values())
+    return next(depth for depth in sorted(scores) if scores[depth] >= largest - errors[depth])
 
 
 def check_share(share: float) -> None:
