@@ -69,11 +69,9 @@ class Demo:
 
     def write_task(self, backbone: str | None) -> None:
         """Write the sample's config, where nothing is in the way."""
-        results = [TASK, COMPARISON]
-        for criterion in CRITERIA:
-            names = (*RESULTS, f"{self.task.stem}_simpler.yaml")
-            results += [str(self._place(criterion).relative_to(self.folder) / n) for n in names]
-        outputs = [self.folder / name for name in results]
+        names = (*RESULTS, f"{self.task.stem}_simpler.yaml")
+        outputs = [self.task, self.folder / COMPARISON]
+        outputs += [self._place(criterion) / name for criterion in CRITERIA for name in names]
         check_free(outputs, self.overwrite, option="--overwrite")
         if backbone is None:
             minutes = SELECTION_MINUTES + EPOCH_MINUTES * self.epochs
