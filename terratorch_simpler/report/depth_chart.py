@@ -100,12 +100,14 @@ class DepthChart:
         depths: Places of depths and their numbers.
         chosen: Place of the depth that is kept.
         height: Of all of it.
+        column: Width of what a depth has to itself.
     """
 
     panels: list[Panel]
     depths: list[tuple[float, str]]
     chosen: float
     height: float
+    column: float
     width: float = WIDTH
     left: float = LEFT
     panel: float = HEIGHT
@@ -136,6 +138,7 @@ def depth_chart(plan: PruningPlan) -> DepthChart:
         [(scale.x(depth), str(depth)) for depth in sorted(shown)],
         scale.x(plan.depth),
         place() - GAP + 44,
+        round(scale.x(1) - scale.x(0), 2),
     )
 
 
@@ -212,20 +215,15 @@ def _costs(savings: Savings, depth: int, total: int, top: float) -> Panel:
     if full.memory is not None and pruned.memory is not None:
         pairs["memory"] = (full.memory, pruned.memory)
     scale = Scale(total, top, 0.0, max(1.0, *(b / a for a, b in pairs.values())))
-    lines = {
-        name: [
-            Mark(
-                scale.x(at),
-                scale.y(share),
-                scale.y(share),
-                scale.y(share),
-                name,
-                f"depth {at}: {share:.0%} of the full backbone's {name}",
-            )
-            for at, share in _straight(depth, total, b / a).items()
-        ]
-        for name, (a, b) in pairs.items()
-    }
+    shares = {name: _straight(depth, total, b / a) for name, (a, b) in pairs.items()}
+    lines: dict[str, list[Mark]] = {name: [] for name in shares}
+    for at in range(depth, total + 1):
+        # Points of several lines can lie on each other: each says all of them.
+        said = ", ".join(f"{name} {values[at]:.0%}" for name, values in shares.items())
+        title = f"depth {at}: {said} of the full backbone's"
+        for name, values in shares.items():
+            y = scale.y(values[at])
+            lines[name].append(Mark(scale.x(at), y, y, y, name, title))
     how = "share of the full backbone's; measured at both ends of each line"
     return Panel("Cost", how, top, scale.ticks(), lines=lines)
 
