@@ -14,6 +14,7 @@ from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.cli.select import show
 from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.files import check_free, make_folder, write_files
+from terratorch_simpler.messages import Reporter
 from terratorch_simpler.results.finetuned import FineTuned, finetuned_rows, to_json
 from terratorch_simpler.task.finetune import fine_tune
 from terratorch_simpler.task.run import RESULTS, TaskSelection
@@ -38,7 +39,8 @@ def run(options: Namespace) -> None:
     console = Console(quiet=options.quiet, highlight=False)
     if options.epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {options.epochs}")
-    demo = Demo(console, Path(options.output), options.epochs, options.overwrite)
+    reporter = ConsoleReporter(console, options.command_line)
+    demo = Demo(console, reporter, Path(options.output), options.epochs, options.overwrite)
     demo.write_task(options.backbone)
     chosen = {criterion: demo.select(criterion) for criterion in CRITERIA}
     first = chosen[CRITERIA[0]]
@@ -55,13 +57,16 @@ class Demo:
 
     Args:
         console: Where they are shown.
+        reporter: Is told how the selections go.
         folder: Folder for everything.
         epochs: Epochs of each fine-tuning.
         overwrite: Replace results that are there.
     """
 
-    def __init__(self, console: Console, folder: Path, epochs: int, overwrite: bool) -> None:
-        self.console, self.folder = console, folder
+    def __init__(
+        self, console: Console, reporter: Reporter, folder: Path, epochs: int, overwrite: bool
+    ) -> None:
+        self.console, self.reporter, self.folder = console, reporter, folder
         self.epochs, self.overwrite = epochs, overwrite
         self.progress = not console.quiet and sys.stdout.isatty()
         self.task = folder / TASK
@@ -111,7 +116,7 @@ class Demo:
             folder,
             criterion=criterion,
             overwrite=self.overwrite,
-            reporter=ConsoleReporter(self.console),
+            reporter=self.reporter,
             progress=self.progress,
         )
         show(self.console, chosen)

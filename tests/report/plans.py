@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import numpy as np
 
 from terratorch_simpler.report import picture
 from terratorch_simpler.results.finetuned import FineTuned
+from terratorch_simpler.results.made import Made
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.savings import Cost, Savings
@@ -33,6 +36,11 @@ FINETUNED = [
     FineTuned("full", 12, 6_000_000, 120.0, 60.0, "mIoU", 0.25),
     FineTuned("simpler", 4, 2_000_000, 80.0, 20.0, "mIoU", 0.24),
 ]
+MADE = Made(
+    at=datetime(2026, 3, 1, 14, 5, 9, tzinfo=timezone(timedelta(hours=2))),
+    command="terratorch-simpler select --config 'my task.yaml' --output chosen",
+    config="my task.yaml",
+)
 PICTURES = {
     name: picture(np.full((8, 8, 3), 80 * index, np.uint8))
     for index, name in enumerate(("a.tif", "b.tif"), 1)
@@ -51,6 +59,7 @@ def rich_plan(make_plan: MakePlan) -> PruningPlan:
             "depth_shares": {4: 0.75, 5: 0.25},
             "savings": SAVINGS,
             "probe": PROBE,
+            "made": MADE,
             "finetuned": FINETUNED,
             "tiles": tiles,
             "warnings": ["the tiles do not settle the depth (4: 75%, 5: 25%)"],

@@ -23,6 +23,7 @@ from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
 from terratorch_simpler.results.wording import decision_sentence, doubts, savings_rows
 from tests.conftest import MakePlan
+from tests.report.plans import MADE
 
 SAVINGS = Savings(Cost(5_600_000, 2_000_000_000, 0.2), Cost(2_800_000, 1_000_000_000, 0.1))
 
@@ -71,6 +72,15 @@ def test_a_warning_that_begins_with_a_name_keeps_it(plan: PruningPlan) -> None:
     backbone = plan.backbone.model_copy(update={"pretrained": False})
     page = _page(plan.model_copy(update={"backbone": backbone}))
     assert '<p class="doubt" role="note">x was not pre-trained' in page
+
+
+def test_the_page_says_when_and_by_what_a_plan_was_made(plan: PruningPlan) -> None:
+    assert "Made at" not in _page(plan)
+    page = _page(plan.model_copy(update={"made": MADE}))
+    assert ">2026-03-01T12:05:09Z</time> by <code>terratorch-simpler select --config" in page
+    assert "from the config <code>my task.yaml</code>." in page
+    python = MADE.model_copy(update={"command": None})
+    assert "</time> from Python, from" in _page(plan.model_copy(update={"made": python}))
 
 
 def test_names_from_files_are_escaped(plan: PruningPlan) -> None:
