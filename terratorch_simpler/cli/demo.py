@@ -15,8 +15,9 @@ from terratorch_simpler.cli.select import show
 from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.files import check_free, make_folder, write_files
 from terratorch_simpler.messages import Reporter
-from terratorch_simpler.results.finetuned import FineTuned, finetuned_rows, to_json
-from terratorch_simpler.task.finetune import fine_tune
+from terratorch_simpler.results.answers import ANSWERS, Answers
+from terratorch_simpler.results.finetuned import finetuned_rows, to_json
+from terratorch_simpler.task.finetune import Trained, fine_tune
 from terratorch_simpler.task.run import RESULTS, TaskSelection
 from terratorch_simpler.task.sample import TASK, sample_config
 from terratorch_simpler.task.select import select_task
@@ -47,7 +48,7 @@ def run(options: Namespace) -> None:
     trained = [demo.fine_tune("full", demo.task, first.plan.total_depth)]
     for criterion, done in chosen.items():
         assert done.config is not None
-        if done.plan.depth not in [model.depth for model in trained]:
+        if done.plan.depth not in [one.model.depth for one in trained]:
             trained.append(demo.fine_tune(criterion, done.config, done.plan.depth))
     demo.compare(trained, chosen)
 
@@ -74,7 +75,7 @@ class Demo:
 
     def write_task(self, backbone: str | None) -> None:
         """Write the sample's config, where nothing is in the way."""
-        names = (*RESULTS, f"{self.task.stem}_simpler.yaml")
+        names = (*RESULTS, ANSWERS, f"{self.task.stem}_simpler.yaml")
         outputs = [self.task, self.folder / COMPARISON]
         outputs += [self._place(criterion) / name for criterion in CRITERIA for name in names]
         check_free(outputs, self.overwrite, option="--overwrite")
@@ -123,7 +124,7 @@ class Demo:
         self.console.print(f"{time.perf_counter() - start:.0f} s")
         return chosen
 
-    def fine_tune(self, name: str, config: Path, depth: int) -> FineTuned:
+    def fine_tune(self, name: str, config: Path, depth: int) -> Trained:
         """Fine-tune a config's model, and test it."""
         start = self._step(
             f"Fine-tune {depth} blocks ({name})",
@@ -131,29 +132,33 @@ class Demo:
         )
         folder = self.folder / "runs" / name
         say = None if self.progress else self.console.print
-        found = fine_tune(config, folder, self.epochs, name, depth, say)
+        trained = fine_tune(config, folder, self.epochs, name, depth, say)
+        found = trained.model
         self.console.print(
             f"{depth} blocks: {found.metric} {found.score:.3f} after {self.epochs} epochs, "
             f"{time.perf_counter() - start:.0f} s"
         )
-        return found
+        return trained
 
-    def compare(self, trained: list[FineTuned], chosen: dict[str, TaskSelection]) -> None:
+    def compare(self, trained: list[Trained], chosen: dict[str, TaskSelection]) -> None:
         """Show the models side by side: here, in the reports and in ``demo.json``."""
         from terratorch_simpler.report import PAGE, read_pictures, report_files
 
-        files: dict[Path, str | bytes] = {self.folder / COMPARISON: to_json(trained)}
+        models = [one.model for one in trained]
+        answers = Answers.together([one.answers for one in trained])
+        files: dict[Path, str | bytes] = {self.folder / COMPARISON: to_json(models)}
         for done in chosen.values():
-            plan = done.plan.model_copy(update={"finetuned": trained})
+            plan = done.plan.model_copy(update={"finetuned": models})
             path = done.folder / "plan.json"
             pictures = read_pictures(done.folder / PAGE) or {}
             files[path] = plan.to_json()
-            rendered = report_files(plan, path.as_posix(), pictures)
+            files[done.folder / ANSWERS] = answers.to_npz()
+            rendered = report_files(plan, path.as_posix(), pictures, answers)
             files |= {done.folder / name: content for name, content in rendered.items()}
         write_files(files, overwrite=True)
         self.console.rule("Full against pruned")
-        table = Table("", *(model.name for model in trained), box=None, pad_edge=False)
-        for row in finetuned_rows(trained):
+        table = Table("", *(model.name for model in models), box=None, pad_edge=False)
+        for row in finetuned_rows(models):
             table.add_row(*row)
         self.console.print(table)
         reports = ", ".join(str(done.folder / PAGE) for done in chosen.values())

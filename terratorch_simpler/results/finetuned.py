@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, RootModel, SerializerFunctionWrapHandler, model_serializer
 from pydantic.dataclasses import dataclass
 
 Count = Annotated[int, Field(gt=0)]
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Score = Annotated[float, Field(allow_inf_nan=False)]
 Row = tuple[str, ...]
 
 
@@ -27,6 +27,8 @@ class FineTuned:
         inference_ms: Median milliseconds of inference on a batch of the same size.
         metric: What the score is; more is better.
         score: On the tiles that it was tested on.
+        validation: The metric on the validation tiles after each epoch; None in records that do
+            not say.
     """
 
     name: str
@@ -35,7 +37,15 @@ class FineTuned:
     step_ms: Milliseconds
     inference_ms: Milliseconds
     metric: str
-    score: Annotated[float, Field(allow_inf_nan=False)]
+    score: Score
+    validation: Annotated[list[Score], Field(min_length=1)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(
+        self, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        # A record that does not say it is written back as it was.
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 def finetuned_rows(models: Sequence[FineTuned]) -> list[Row]:
@@ -75,4 +85,4 @@ def _times(whole: float, part: float, less: str, more: str) -> str:
 
 def to_json(models: Sequence[FineTuned]) -> str:
     """All of it as indented JSON."""
-    return json.dumps([asdict(model) for model in models], indent=1) + "\n"
+    return json.dumps(RootModel(list(models)).model_dump(), indent=1) + "\n"

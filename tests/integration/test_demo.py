@@ -12,6 +12,7 @@ from rich.console import Console
 from terratorch_simpler.cli import main
 from terratorch_simpler.cli.demo import Demo
 from terratorch_simpler.messages import Reporter
+from terratorch_simpler.results.answers import ANSWERS, Answers
 from terratorch_simpler.results.plan import PruningPlan
 from tests.conftest import TINY, Hub
 
@@ -39,11 +40,16 @@ def test_the_demo_compares_the_full_and_the_pruned_models(
         assert found.made is not None
         assert found.made.command == "terratorch-simpler demo --output demo --epochs 1"
         assert found.finetuned is not None
+        assert [len(model.validation or []) for model in found.finetuned] == [1, 1, 1]
         assert [model.score for model in found.finetuned] == [model["score"] for model in written]
     for report in ("demo/report.html", "demo/probe/report.html"):
         page = (tmp_path / report).read_text()
         assert f"{written[2]['score']:.3f}" in page
         assert '<img src="data:image/png' in page
+        assert "validation tile 4: probe" in page
+        assert "Validation mIoU" in page
+        assert len(page) < 1_500_000
+        assert Answers.read((tmp_path / report).with_name(ANSWERS)).classes[0] == "farm"
     with pytest.raises(SystemExit) as stopped:
         main(["demo", "--output", "demo"])
     assert stopped.value.code == 2

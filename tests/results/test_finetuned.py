@@ -43,6 +43,14 @@ def test_a_plan_holds_them(make_plan: MakePlan) -> None:
     assert json.loads(to_json([FULL]))[0]["depth"] == 12
 
 
+def test_epochs_are_kept_where_they_are_known() -> None:
+    known = replace(FULL, validation=[0.1, 0.25])
+    written = json.loads(to_json([known, PRUNED]))
+    assert written[0]["validation"] == [0.1, 0.25]
+    assert "validation" not in written[1]
+    assert FineTuned(**written[0]) == known
+
+
 def test_numbers_that_cannot_be() -> None:
     for wrong in ({"depth": 0}, {"step_ms": float("nan")}, {"score": float("inf")}):
         with pytest.raises(ValidationError, match=next(iter(wrong))):
