@@ -173,5 +173,5 @@ def _palette(count: int) -> list[str]:
 def _png(image: Image) -> str:
     """A picture as an address, each value a pixel of its own; the same for the same image."""
     buffer = io.BytesIO()
-    imsave(buffer, image, format="png", metadata={"Software": None})
+    imsave(buffer, image, format="png", metadata={"Software": None})  # type: ignore[dict-item]
     return uri(buffer.getvalue())

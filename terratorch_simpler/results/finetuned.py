@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 Count = Annotated[int, Field(gt=0)]
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Score = Annotated[float, Field(allow_inf_nan=False)]
+Quartiles = tuple[Milliseconds, Milliseconds]
 Row = tuple[str, ...]
 
 
@@ -29,6 +30,9 @@ class FineTuned:
         score: On the tiles that it was tested on.
         validation: The metric on the validation tiles after each epoch; None in records that do
             not say.
+        step_quartiles: Milliseconds between which the middle half of the training steps lies; None
+            likewise.
+        inference_quartiles: The same of inference.
     """
 
     name: str
@@ -39,6 +43,8 @@ class FineTuned:
     metric: str
     score: Score
     validation: Annotated[list[Score], Field(min_length=1)] | None = None
+    step_quartiles: Quartiles | None = None
+    inference_quartiles: Quartiles | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_known(
@@ -71,9 +77,22 @@ def finetuned_rows(models: Sequence[FineTuned]) -> list[Row]:
         ("blocks", *(str(model.depth) for model in models)),
         row("parameters of the model (M)", parameters, ".2f", "fewer", "more"),
         row("ms per training step", steps, ".0f", "faster", "slower"),
+        *_spread([model.step_quartiles for model in models]),
         row("ms per batch at inference", inference, ".0f", "faster", "slower"),
+        *_spread([model.inference_quartiles for model in models]),
         (f"{full.metric} on the test tiles", *scores),
     ]
+
+
+def _spread(quartiles: Sequence[Quartiles | None]) -> list[Row]:
+    """A row of quartiles and of the ratios they leave open; none where one is unknown."""
+    known = [each for each in quartiles if each is not None]
+    if len(known) < len(quartiles):
+        return []
+    low, high = known[0]
+    cells = [f"{low:.0f} to {high:.0f}"]
+    cells += [f"{a:.0f} to {b:.0f} ({low / b:.2f}x to {high / a:.2f}x)" for a, b in known[1:]]
+    return [("  middle half of them", *cells)]
 
 
 def _times(whole: float, part: float, less: str, more: str) -> str:

@@ -245,6 +245,17 @@ class PruningPlan(Shown, _Record):
             if name not in LATER or value != LATER[name]
         }
 
+    @field_serializer("savings", mode="wrap")
+    def _savings_as_they_were(
+        self, savings: Savings | None, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any] | None:
+        # Likewise those that do not say the time of each pass.
+        written = serialize(savings)
+        return written and {
+            which: {name: value for name, value in cost.items() if name != "times" or value}
+            for which, cost in written.items()
+        }
+
     def __repr__(self) -> str:
         which = "the first " if isinstance(self.spec, int) else ""
         sure = "" if self.confidence is None else f" ({self.confidence:.0%} of resamples)"

@@ -85,6 +85,8 @@ def fine_tune(
         validation.metric,
         scores[f"test/{validation.metric}"],
         validation.scores,
+        times.step_quartiles,
+        times.inference_quartiles,
     )
     return Trained(found, validation.answers(name))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,20 @@ def test_a_shallow_choice_that_is_sure_is_warned_of(
 
 def test_savings_are_ratios_full_over_pruned() -> None:
     assert [row[3] for row in savings_rows(SAVINGS)] == ["2.00x", "2.00x", "2.00x"]
+
+
+def test_times_come_with_their_spread(plan: PruningPlan) -> None:
+    full = replace(SAVINGS.full, times=[0.3, 0.2, 0.22])
+    pruned = replace(SAVINGS.pruned, times=[0.1, 0.16, 0.11])
+    measured = Savings(full, pruned)
+    rows = savings_rows(measured)
+    assert rows[2:] == [
+        ("ms per forward pass", "200.0", "100.0", "2.00x"),
+        ("  median, slowest", "220.0, 300.0", "110.0, 160.0", "1.25x to 3.00x"),
+    ]
+    page = _page(plan.model_copy(update={"savings": measured}))
+    assert "2.00x as fast (1.25x to 3.00x from turn to turn), with" in page
+    assert "from turn to turn" not in _page(plan)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,16 @@ def test_each_model_is_compared_with_the_full_one() -> None:
     ]
 
 
+def test_times_come_with_their_quartiles_where_all_are_known() -> None:
+    full = replace(FULL, step_quartiles=(110.0, 132.0), inference_quartiles=(60.0, 60.0))
+    pruned = replace(PRUNED, step_quartiles=(66.0, 88.0))
+    rows = finetuned_rows([full, pruned])
+    assert rows[3] == ("  middle half of them", "110 to 132", "66 to 88 (1.25x to 2.00x)")
+    assert len(rows) == 6
+    assert len(finetuned_rows([full, replace(PRUNED, inference_quartiles=(10.0, 20.0))])) == 6
+    assert json.loads(to_json([full]))[0]["step_quartiles"] == [110.0, 132.0]
+
+
 def test_what_is_slower_is_called_so() -> None:
     rows = {row[0]: row[2] for row in finetuned_rows([FULL, replace(PRUNED, step_ms=180.0)])}
     assert rows["ms per training step"] == "180 (1.50x slower)"
