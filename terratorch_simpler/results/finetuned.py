@@ -90,8 +90,9 @@ def _spread(quartiles: Sequence[Quartiles | None]) -> list[Row]:
     if len(known) < len(quartiles):
         return []
     low, high = known[0]
-    cells = [f"{low:.0f} to {high:.0f}"]
-    cells += [f"{a:.0f} to {b:.0f} ({low / b:.2f}x to {high / a:.2f}x)" for a, b in known[1:]]
+    # Short, so that four columns fit into a terminal.
+    cells = [f"{low:.0f}-{high:.0f}"]
+    cells += [f"{a:.0f}-{b:.0f} ({low / b:.1f}-{high / a:.1f}x)" for a, b in known[1:]]
     return [("  middle half of them", *cells)]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
 
 from terratorch_simpler.results.finetuned import FineTuned, finetuned_rows, to_json
 from terratorch_simpler.results.plan import PruningPlan
@@ -30,10 +33,27 @@ def test_times_come_with_their_quartiles_where_all_are_known() -> None:
     full = replace(FULL, step_quartiles=(110.0, 132.0), inference_quartiles=(60.0, 60.0))
     pruned = replace(PRUNED, step_quartiles=(66.0, 88.0))
     rows = finetuned_rows([full, pruned])
-    assert rows[3] == ("  middle half of them", "110 to 132", "66 to 88 (1.25x to 2.00x)")
+    assert rows[3] == ("  middle half of them", "110-132", "66-88 (1.2-2.0x)")
     assert len(rows) == 6
     assert len(finetuned_rows([full, replace(PRUNED, inference_quartiles=(10.0, 20.0))])) == 6
     assert json.loads(to_json([full]))[0]["step_quartiles"] == [110.0, 132.0]
+
+
+def test_the_table_of_three_models_fits_into_a_terminal() -> None:
+    """Also where a machine takes seconds: no number is broken."""
+    times = {"step_quartiles": (2630.0, 2915.0), "inference_quartiles": (1229.0, 1410.0)}
+    full = replace(FULL, step_ms=2878.0, inference_ms=1277.0, **times)
+    models = [full, *(replace(full, name=name, depth=2) for name in ("simpler", "probe"))]
+    output = io.StringIO()
+    table = Table("", *(model.name for model in models), box=None, pad_edge=False)
+    rows = finetuned_rows(models)
+    for row in rows:
+        table.add_row(*row)
+    Console(file=output, width=80).print(table)
+    shown = output.getvalue()
+    for row in rows:
+        assert all(cell in shown for cell in row[1:])
+    assert "ms per batch at inference" in shown
 
 
 def test_what_is_slower_is_called_so() -> None:
