@@ -41,8 +41,13 @@ def test_times_come_with_their_quartiles_where_all_are_known() -> None:
 
 def test_the_table_of_three_models_fits_into_a_terminal() -> None:
     """Also where a machine takes seconds: no number is broken."""
-    times = {"step_quartiles": (2630.0, 2915.0), "inference_quartiles": (1229.0, 1410.0)}
-    full = replace(FULL, step_ms=2878.0, inference_ms=1277.0, **times)
+    full = replace(
+        FULL,
+        step_ms=2878.0,
+        inference_ms=1277.0,
+        step_quartiles=(2630.0, 2915.0),
+        inference_quartiles=(1229.0, 1410.0),
+    )
     models = [full, *(replace(full, name=name, depth=2) for name in ("simpler", "probe"))]
     output = io.StringIO()
     table = Table("", *(model.name for model in models), box=None, pad_edge=False)
