@@ -43,7 +43,11 @@ help: ## list the targets
 setup: $(STAMP) ## make the environment from uv.lock in .venv (PYTHON= and VENV= choose)
 	@echo "$$($(BIN)/python --version) with all it needs in $(VENV)"
 
-demo: $(STAMP) ## choose a depth for the embedded sample, prune and report, in demo/
+# What it takes is said before anything is fetched, so that the environment is made here.
+demo: ## choose a depth for the embedded sample, prune and report, in demo/
+	@echo 'The environment ($(VENV)) takes about 7 GB of disk, 5 of them torch with its CUDA libraries on' \
+		'Linux; once it is there, the demo takes about four minutes on two CPU cores.'
+	@$(MAKE) --no-print-directory setup
 	$(BIN)/terratorch-simpler demo --output demo --overwrite
 
 test: $(STAMP) ## run the quick tests, some minutes (PYTEST_ARGS= chooses)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class Reporter:
-    """Speaks to whoever calls: nothing is said, and options are named as in Python."""
+    """Speaks to whoever calls: nothing is said, and options are named as in Python.
+
+    Attributes:
+        command: The command line as it was typed; None from Python.
+    """
+
+    command: str | None = None
 
     def say(self, line: str) -> None:
         """Tell how it goes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _exit(plainly(error, typed))
     command = import_module(f"terratorch_simpler.cli.{options.subcommand}")
     chosen: Namespace = options[options.subcommand]
+    chosen.command_line = shlex.join([NAME, *typed])
     with warnings.catch_warnings():
         if not chosen.debug:
             warnings.simplefilter("ignore")

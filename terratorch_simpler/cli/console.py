@@ -8,10 +8,15 @@ from terratorch_simpler.messages import Reporter
 
 
 class ConsoleReporter(Reporter):
-    """Prints how it goes."""
+    """Prints how it goes.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: Where.
+        command: The command line as it was typed.
+    """
+
+    def __init__(self, console: Console, command: str) -> None:
+        self._console, self.command = console, command
 
     def say(self, line: str) -> None:
         """Print a line."""

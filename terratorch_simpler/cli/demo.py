@@ -14,8 +14,10 @@ from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.cli.select import show
 from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.files import check_free, make_folder, write_files
-from terratorch_simpler.results.finetuned import FineTuned, finetuned_rows, to_json
-from terratorch_simpler.task.finetune import fine_tune
+from terratorch_simpler.messages import Reporter
+from terratorch_simpler.results.answers import ANSWERS, Answers
+from terratorch_simpler.results.finetuned import finetuned_rows, to_json
+from terratorch_simpler.task.finetune import Trained, fine_tune
 from terratorch_simpler.task.run import RESULTS, TaskSelection
 from terratorch_simpler.task.sample import TASK, sample_config
 from terratorch_simpler.task.select import select_task
@@ -38,14 +40,15 @@ def run(options: Namespace) -> None:
     console = Console(quiet=options.quiet, highlight=False)
     if options.epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {options.epochs}")
-    demo = Demo(console, Path(options.output), options.epochs, options.overwrite)
+    reporter = ConsoleReporter(console, options.command_line)
+    demo = Demo(console, reporter, Path(options.output), options.epochs, options.overwrite)
     demo.write_task(options.backbone)
     chosen = {criterion: demo.select(criterion) for criterion in CRITERIA}
     first = chosen[CRITERIA[0]]
     trained = [demo.fine_tune("full", demo.task, first.plan.total_depth)]
     for criterion, done in chosen.items():
         assert done.config is not None
-        if done.plan.depth not in [model.depth for model in trained]:
+        if done.plan.depth not in [one.model.depth for one in trained]:
             trained.append(demo.fine_tune(criterion, done.config, done.plan.depth))
     demo.compare(trained, chosen)
 
@@ -55,13 +58,16 @@ class Demo:
 
     Args:
         console: Where they are shown.
+        reporter: Is told how the selections go.
         folder: Folder for everything.
         epochs: Epochs of each fine-tuning.
         overwrite: Replace results that are there.
     """
 
-    def __init__(self, console: Console, folder: Path, epochs: int, overwrite: bool) -> None:
-        self.console, self.folder = console, folder
+    def __init__(
+        self, console: Console, reporter: Reporter, folder: Path, epochs: int, overwrite: bool
+    ) -> None:
+        self.console, self.reporter, self.folder = console, reporter, folder
         self.epochs, self.overwrite = epochs, overwrite
         self.progress = not console.quiet and sys.stdout.isatty()
         self.task = folder / TASK
@@ -69,7 +75,7 @@ class Demo:
 
     def write_task(self, backbone: str | None) -> None:
         """Write the sample's config, where nothing is in the way."""
-        names = (*RESULTS, f"{self.task.stem}_simpler.yaml")
+        names = (*RESULTS, ANSWERS, f"{self.task.stem}_simpler.yaml")
         outputs = [self.task, self.folder / COMPARISON]
         outputs += [self._place(criterion) / name for criterion in CRITERIA for name in names]
         check_free(outputs, self.overwrite, option="--overwrite")
@@ -111,14 +117,14 @@ class Demo:
             folder,
             criterion=criterion,
             overwrite=self.overwrite,
-            reporter=ConsoleReporter(self.console),
+            reporter=self.reporter,
             progress=self.progress,
         )
         show(self.console, chosen)
         self.console.print(f"{time.perf_counter() - start:.0f} s")
         return chosen
 
-    def fine_tune(self, name: str, config: Path, depth: int) -> FineTuned:
+    def fine_tune(self, name: str, config: Path, depth: int) -> Trained:
         """Fine-tune a config's model, and test it."""
         start = self._step(
             f"Fine-tune {depth} blocks ({name})",
@@ -126,29 +132,33 @@ class Demo:
         )
         folder = self.folder / "runs" / name
         say = None if self.progress else self.console.print
-        found = fine_tune(config, folder, self.epochs, name, depth, say)
+        trained = fine_tune(config, folder, self.epochs, name, depth, say)
+        found = trained.model
         self.console.print(
             f"{depth} blocks: {found.metric} {found.score:.3f} after {self.epochs} epochs, "
             f"{time.perf_counter() - start:.0f} s"
         )
-        return found
+        return trained
 
-    def compare(self, trained: list[FineTuned], chosen: dict[str, TaskSelection]) -> None:
+    def compare(self, trained: list[Trained], chosen: dict[str, TaskSelection]) -> None:
         """Show the models side by side: here, in the reports and in ``demo.json``."""
         from terratorch_simpler.report import PAGE, read_pictures, report_files
 
-        files: dict[Path, str | bytes] = {self.folder / COMPARISON: to_json(trained)}
+        models = [one.model for one in trained]
+        answers = Answers.together([one.answers for one in trained])
+        files: dict[Path, str | bytes] = {self.folder / COMPARISON: to_json(models)}
         for done in chosen.values():
-            plan = done.plan.model_copy(update={"finetuned": trained})
+            plan = done.plan.model_copy(update={"finetuned": models})
             path = done.folder / "plan.json"
             pictures = read_pictures(done.folder / PAGE) or {}
             files[path] = plan.to_json()
-            rendered = report_files(plan, path.as_posix(), pictures)
+            files[done.folder / ANSWERS] = answers.to_npz()
+            rendered = report_files(plan, path.as_posix(), pictures, answers)
             files |= {done.folder / name: content for name, content in rendered.items()}
         write_files(files, overwrite=True)
         self.console.rule("Full against pruned")
-        table = Table("", *(model.name for model in trained), box=None, pad_edge=False)
-        for row in finetuned_rows(trained):
+        table = Table("", *(model.name for model in models), box=None, pad_edge=False)
+        for row in finetuned_rows(models):
             table.add_row(*row)
         self.console.print(table)
         reports = ", ".join(str(done.folder / PAGE) for done in chosen.values())

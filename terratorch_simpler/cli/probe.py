@@ -78,7 +78,8 @@ def _measure(
         accelerator=options.accelerator,
         progress=not options.quiet and sys.stdout.isatty(),
     )
-    return probe_task(read_task(config, options.blocks), settings, plan, ConsoleReporter(console))
+    reporter = ConsoleReporter(console, options.command_line)
+    return probe_task(read_task(config, options.blocks), settings, plan, reporter)
 
 
 def show(console: Console, probe: Probe) -> None:

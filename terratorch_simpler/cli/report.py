@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from terratorch_simpler.files import check_free, results_folder, write_files
+from terratorch_simpler.results.answers import ANSWERS, Answers
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import decision_sentence
 
@@ -16,7 +17,8 @@ def run(options: Namespace) -> None:
     """Run the command.
 
     Raises:
-        ValueError: If the file is no plan, or a plan that contradicts itself.
+        ValueError: If the file is no plan, or a plan that contradicts itself, or the answers of
+            fine-tuned models beside it are no such thing.
         OSError: If it is missing, a file is there already, or cannot be written.
     """
     path = Path(options.plan)
@@ -32,8 +34,13 @@ def run(options: Namespace) -> None:
     check_free(outputs, options.overwrite or replace, option="--overwrite")
     pictures = earlier or read_pictures(folder / PAGE) or {}
     used = {name: png for name, png in pictures.items() if name in plan.tiles.names}
+    # Answers of other models than the plan's are no part of its report.
+    answers = Answers.read(beside / ANSWERS) if (beside / ANSWERS).is_file() else None
+    trained = [model.name for model in plan.finetuned or []]
+    if answers is not None and list(answers.models) != trained:
+        answers = None
     with results_folder(folder):
-        files = report_files(plan, path.as_posix(), used)
+        files = report_files(plan, path.as_posix(), used, answers)
         write_files({folder / name: files[name] for name in REPORT}, options.overwrite or replace)
     console = Console(quiet=options.quiet, highlight=False)
     console.print(f"[bold]{decision_sentence(plan)}[/bold]", soft_wrap=True)

@@ -32,7 +32,7 @@ def run(options: Namespace) -> None:
     shared: dict[str, Any] = {
         "blocks": options.blocks,
         "overwrite": options.overwrite,
-        "reporter": ConsoleReporter(console),
+        "reporter": ConsoleReporter(console, options.command_line),
     }
     if options.config is not None:
         done = select_task(

@@ -86,6 +86,7 @@ class Bench:
             raise ValueError(f"no weight of {profiled.label} requires a gradient: nothing to train")
         self.optimizer = torch.optim.AdamW(weights, lr=0.0)
         self.memory: dict[int, dict[str, float]] = {}
+        self.ranges: dict[int, dict[str, float]] = {}
 
     def flops(self) -> list[int]:
         """FLOPs of inference at every depth."""
@@ -96,7 +97,11 @@ class Bench:
             return flops_by_depth(inference(module, self.example), blocks)
 
     def measure(self, depths: list[int]) -> dict[int, dict[str, float]]:
-        """Seconds and bytes of inference and of a training step at some depths."""
+        """Seconds and bytes of inference and of a training step at some depths.
+
+        The fastest and the slowest rounds are in ``ranges`` afterwards: what is interpolated rests
+        on the medians alone.
+        """
         values: dict[int, dict[str, float]] = {}
         turns = len(depths) * 2 * self.settings.rounds
         total = len(depths) + turns
@@ -115,6 +120,8 @@ class Bench:
                 seconds = time_in_rounds(prepare, depths, self.settings.rounds, self.device)
                 for depth, times in seconds.items():
                     values[depth][f"{name}_seconds"] = median(times)
+                    ends = {f"{name}_fastest": min(times), f"{name}_slowest": max(times)}
+                    self.ranges[depth] = self.ranges.get(depth, {}) | ends
         return values
 
     def _turn(self, name: str, depth: int) -> Run:

@@ -105,6 +105,7 @@ def run_profile(
                 step_seconds=values["step_seconds"],
                 step_bytes=step_bytes,
                 times="measured" if kept in found.measured else "interpolated",
+                **(bench.ranges[kept] if kept in found.measured else {}),
             )
         )
     return Profile(

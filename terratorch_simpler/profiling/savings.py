@@ -43,5 +43,6 @@ def measure_savings(full: nn.Module, pruned: nn.Module, example: Example) -> Sav
     for index, module in enumerate(modules):
         grown = growth[index]
         memory = None if grown is None else held_by(module, example) + grown
-        costs.append(Cost(count_parameters(module), flops[index], min(seconds[index]), memory))
+        times = seconds[index]
+        costs.append(Cost(count_parameters(module), flops[index], min(times), memory, times))
     return Savings(*costs)

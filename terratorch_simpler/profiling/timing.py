@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
@@ -15,10 +16,19 @@ INFERENCE_RUNS = 7
 
 @dataclass(frozen=True)
 class Measured:
-    """Median milliseconds of a training step, and of inference on a batch of the same size."""
+    """Milliseconds of a training step, and of inference on a batch of the same size.
+
+    Attributes:
+        step_ms: Median of a step.
+        inference_ms: Median of inference.
+        step_quartiles: Between which the middle half of the steps lies.
+        inference_quartiles: The same of inference.
+    """
 
     step_ms: float
     inference_ms: float
+    step_quartiles: tuple[float, float]
+    inference_quartiles: tuple[float, float]
 
 
 class StepTimer(Callback):
@@ -63,4 +73,14 @@ def time_inference(model: nn.Module, timer: StepTimer) -> Measured:
             start = time.perf_counter()
             model(timer.image)
             seconds.append(time.perf_counter() - start)
-    return Measured(1e3 * median(timer.seconds), 1e3 * median(seconds))
+    return Measured(
+        1e3 * median(timer.seconds),
+        1e3 * median(seconds),
+        _quartiles_ms(timer.seconds),
+        _quartiles_ms(seconds),
+    )
+
+
+def _quartiles_ms(seconds: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(seconds, (0.25, 0.75)).tolist()
+    return 1e3 * low, 1e3 * high

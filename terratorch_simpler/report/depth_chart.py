@@ -1,4 +1,4 @@
-"""Value and cost of every depth over one axis: the geometry of the page's inline SVG.
+"""Values over one axis, as those of every depth: the geometry of the page's inline SVG.
 
 Colours are classes, so that the page decides them, in light and in dark.
 """
@@ -43,8 +43,23 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Line:
+    """Values of one thing, joined by a line.
+
+    Attributes:
+        name: What they are of.
+        kind: Class that colours the line and its name.
+        marks: From left to right.
+    """
+
+    name: str
+    kind: str
+    marks: list[Mark]
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One quantity over depth.
+    """One quantity over depth, or over epochs.
 
     Attributes:
         name: What it is.
@@ -52,7 +67,7 @@ class Panel:
         top: Where it begins, in units of the drawing.
         ticks: Places of ticks and what stands at them.
         bars: Values as bars.
-        lines: Values as lines with points, by what they are called.
+        lines: Values as lines with points.
         zero: Where 0 lies, if within.
     """
 
@@ -61,7 +76,7 @@ class Panel:
     top: float
     ticks: list[tuple[float, str]]
     bars: list[Mark] = field(default_factory=list)
-    lines: dict[str, list[Mark]] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
     zero: float | None = None
 
 
@@ -92,26 +107,32 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class DepthChart:
-    """Panels over one axis of depths.
+class Chart:
+    """Panels over one axis, of depths or of epochs.
 
     Attributes:
         panels: From top to bottom.
-        depths: Places of depths and their numbers.
-        chosen: Place of the depth that is kept.
+        axis: What the axis is.
+        steps: Places of some of its values and their numbers.
+        chosen: Place of the value that was chosen, if one was.
         height: Of all of it.
+        column: Width of what a value of the axis has to itself.
+        words: What it is in short, for those who do not see it.
     """
 
     panels: list[Panel]
-    depths: list[tuple[float, str]]
-    chosen: float
+    axis: str
+    steps: list[tuple[float, str]]
+    chosen: float | None
     height: float
+    column: float
+    words: str
     width: float = WIDTH
     left: float = LEFT
     panel: float = HEIGHT
 
 
-def depth_chart(plan: PruningPlan) -> DepthChart:
+def depth_chart(plan: PruningPlan) -> Chart:
     """Scores, resamples, labels and costs of every depth, where they are known."""
     total = plan.total_depth
     panels: list[Panel] = []
@@ -131,11 +152,15 @@ def depth_chart(plan: PruningPlan) -> DepthChart:
     scale = Scale(total, 0, 0, 1)
     every = max(1, -(-total // 24))
     shown = {*range(every, total + 1, every), plan.depth, total}
-    return DepthChart(
+    names = ", ".join(panel.name for panel in panels)
+    return Chart(
         panels,
+        "depth (blocks kept)",
         [(scale.x(depth), str(depth)) for depth in sorted(shown)],
         scale.x(plan.depth),
         place() - GAP + 44,
+        round(scale.x(1) - scale.x(0), 2),
+        f"Every depth: {names}; the numbers are in the tables below",
     )
 
 
@@ -199,7 +224,9 @@ def _probe(probe: Probe, top: float) -> Panel:
         for layer, score in probe.scores.items()
     ]
     how = "a ridge on the frozen features of each layer, scored on labelled validation tiles"
-    return Panel(f"Labels: {probe.metric}", how, top, scale.ticks(), lines={"probe": marks})
+    return Panel(
+        f"Labels: {probe.metric}", how, top, scale.ticks(), lines=[Line("probe", "value", marks)]
+    )
 
 
 def _costs(savings: Savings, depth: int, total: int, top: float) -> Panel:
@@ -212,20 +239,15 @@ def _costs(savings: Savings, depth: int, total: int, top: float) -> Panel:
     if full.memory is not None and pruned.memory is not None:
         pairs["memory"] = (full.memory, pruned.memory)
     scale = Scale(total, top, 0.0, max(1.0, *(b / a for a, b in pairs.values())))
-    lines = {
-        name: [
-            Mark(
-                scale.x(at),
-                scale.y(share),
-                scale.y(share),
-                scale.y(share),
-                name,
-                f"depth {at}: {share:.0%} of the full backbone's {name}",
-            )
-            for at, share in _straight(depth, total, b / a).items()
-        ]
-        for name, (a, b) in pairs.items()
-    }
+    shares = {name: _straight(depth, total, b / a) for name, (a, b) in pairs.items()}
+    lines = [Line(name, name, []) for name in shares]
+    for at in range(depth, total + 1):
+        # Points of several lines can lie on each other: each says all of them.
+        said = ", ".join(f"{name} {values[at]:.0%}" for name, values in shares.items())
+        title = f"depth {at}: {said} of the full backbone's"
+        for line in lines:
+            y = scale.y(shares[line.name][at])
+            line.marks.append(Mark(scale.x(at), y, y, y, line.kind, title))
     how = "share of the full backbone's; measured at both ends of each line"
     return Panel("Cost", how, top, scale.ticks(), lines=lines)
 

@@ -72,7 +72,10 @@ def scores_figure(plan: PruningPlan) -> Figure:
 
 
 def profile_figure(profile: Profile) -> Figure:
-    """What every depth costs; a mark is exact or measured, a line between marks interpolated."""
+    """What every depth costs; a mark is exact or measured, a line between marks interpolated.
+
+    A thin line through a time is that of the fastest and the slowest round.
+    """
     figure = ShownFigure(figsize=(9.6, 5.6), layout="constrained")
     panels = {
         "parameters (M)": ("parameters", 1e-6),
@@ -97,6 +100,11 @@ def profile_figure(profile: Profile) -> Figure:
             scaled = [unit * value for value in values]
             marks = None if column in ("parameters", "flops") else marked
             axes.plot(depths, scaled, color=color, marker="o", markevery=marks, label=label)
+            kind = column.removesuffix("_seconds")
+            for row in profile.rows if column != kind else ():
+                ends = getattr(row, f"{kind}_fastest"), getattr(row, f"{kind}_slowest")
+                if None not in ends:
+                    axes.vlines(row.depth, unit * ends[0], unit * ends[1], color=color, linewidth=1)
         else:
             if len(lines) > 1:
                 axes.legend(frameon=False)

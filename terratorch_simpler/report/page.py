@@ -7,9 +7,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from terratorch_simpler.report.answers import answers_view
+from terratorch_simpler.report.curves import curves_chart
 from terratorch_simpler.report.depth_chart import depth_chart
 from terratorch_simpler.report.pictures import uri
 from terratorch_simpler.report.similarity_map import similarity_map
+from terratorch_simpler.results.answers import Answers
 from terratorch_simpler.results.finetuned import finetuned_rows
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import (
@@ -25,13 +28,19 @@ from terratorch_simpler.results.wording import (
 )
 
 
-def render_page(plan: PruningPlan, pictures: Mapping[str, bytes], config_lines: str) -> str:
+def render_page(
+    plan: PruningPlan,
+    pictures: Mapping[str, bytes],
+    config_lines: str,
+    answers: Answers | None = None,
+) -> str:
     """Render a plan as one HTML page that needs nothing from outside.
 
     Args:
         plan: The plan.
         pictures: PNGs of some tiles by name.
         config_lines: The YAML to paste into a task config.
+        answers: What the fine-tuned models of the plan say of some tiles.
 
     Returns:
         The page's HTML.
@@ -48,6 +57,8 @@ def render_page(plan: PruningPlan, pictures: Mapping[str, bytes], config_lines: 
             savings=savings_rows(plan.savings) if plan.savings is not None else [],
             finetuned=plan.finetuned or [],
             finetuned_rows=finetuned_rows(plan.finetuned) if plan.finetuned else [],
+            curves=curves_chart(plan.finetuned or []),
+            answers=answers_view(answers) if answers is not None else None,
             others=others_rows(plan),
             similarity=similarity_map(plan),
             chart=depth_chart(plan),

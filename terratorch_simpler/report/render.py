@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from terratorch_simpler.report.figures import scores_figure, similarity_figure, to_png
 from terratorch_simpler.report.page import render_page
+from terratorch_simpler.results.answers import Answers
 from terratorch_simpler.results.config_lines import config_lines
 from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
 
@@ -15,7 +16,10 @@ REPORT = (PAGE, "similarity.png", "scores.png")
 
 
 def report_files(
-    plan: PruningPlan, plan_path: str, pictures: Mapping[str, bytes]
+    plan: PruningPlan,
+    plan_path: str,
+    pictures: Mapping[str, bytes],
+    answers: Answers | None = None,
 ) -> dict[str, bytes]:
     """Render the page and the figures of a plan, each figure once.
 
@@ -23,12 +27,13 @@ def report_files(
         plan: The plan.
         plan_path: Where it lies, as a config is to name it.
         pictures: PNGs of some tiles by name; the page says so where there are none.
+        answers: What the fine-tuned models of the plan say of some tiles; the page does without.
 
     Returns:
         The content of each file of :data:`REPORT` by its name.
     """
     similarity, scores = to_png(similarity_figure(plan)), to_png(scores_figure(plan))
-    page = render_page(plan, pictures, lines_of(plan, plan_path))
+    page = render_page(plan, pictures, lines_of(plan, plan_path), answers)
     return dict(zip(REPORT, (page.encode(), similarity, scores), strict=True))
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, RootModel, SerializerFunctionWrapHandler, model_serializer
 from pydantic.dataclasses import dataclass
 
 Count = Annotated[int, Field(gt=0)]
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Score = Annotated[float, Field(allow_inf_nan=False)]
+Quartiles = tuple[Milliseconds, Milliseconds]
 Row = tuple[str, ...]
 
 
@@ -27,6 +28,11 @@ class FineTuned:
         inference_ms: Median milliseconds of inference on a batch of the same size.
         metric: What the score is; more is better.
         score: On the tiles that it was tested on.
+        validation: The metric on the validation tiles after each epoch; None in records that do
+            not say.
+        step_quartiles: Milliseconds between which the middle half of the training steps lies; None
+            likewise.
+        inference_quartiles: The same of inference.
     """
 
     name: str
@@ -35,7 +41,17 @@ class FineTuned:
     step_ms: Milliseconds
     inference_ms: Milliseconds
     metric: str
-    score: Annotated[float, Field(allow_inf_nan=False)]
+    score: Score
+    validation: Annotated[list[Score], Field(min_length=1)] | None = None
+    step_quartiles: Quartiles | None = None
+    inference_quartiles: Quartiles | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(
+        self, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        # A record that does not say it is written back as it was.
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 def finetuned_rows(models: Sequence[FineTuned]) -> list[Row]:
@@ -61,9 +77,23 @@ def finetuned_rows(models: Sequence[FineTuned]) -> list[Row]:
         ("blocks", *(str(model.depth) for model in models)),
         row("parameters of the model (M)", parameters, ".2f", "fewer", "more"),
         row("ms per training step", steps, ".0f", "faster", "slower"),
+        *_spread([model.step_quartiles for model in models]),
         row("ms per batch at inference", inference, ".0f", "faster", "slower"),
+        *_spread([model.inference_quartiles for model in models]),
         (f"{full.metric} on the test tiles", *scores),
     ]
+
+
+def _spread(quartiles: Sequence[Quartiles | None]) -> list[Row]:
+    """A row of quartiles and of the ratios they leave open; none where one is unknown."""
+    known = [each for each in quartiles if each is not None]
+    if len(known) < len(quartiles):
+        return []
+    low, high = known[0]
+    # Short, so that four columns fit into a terminal.
+    cells = [f"{low:.0f}-{high:.0f}"]
+    cells += [f"{a:.0f}-{b:.0f} ({low / b:.1f}-{high / a:.1f}x)" for a, b in known[1:]]
+    return [("  middle half of them", *cells)]
 
 
 def _times(whole: float, part: float, less: str, more: str) -> str:
@@ -75,4 +105,4 @@ def _times(whole: float, part: float, less: str, more: str) -> str:
 
 def to_json(models: Sequence[FineTuned]) -> str:
     """All of it as indented JSON."""
-    return json.dumps([asdict(model) for model in models], indent=1) + "\n"
+    return json.dumps(RootModel(list(models)).model_dump(), indent=1) + "\n"

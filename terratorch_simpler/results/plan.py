@@ -32,6 +32,7 @@ from terratorch_simpler.files import write_files
 from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
 from terratorch_simpler.results.finetuned import FineTuned
 from terratorch_simpler.results.hub import PLAN, download, upload
+from terratorch_simpler.results.made import Made
 from terratorch_simpler.results.probe import LATER, Probe
 from terratorch_simpler.results.savings import Savings
 from terratorch_simpler.results.shown import Shown, looks
@@ -52,7 +53,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-_OPTIONAL = ("probe", "savings", "warnings", "statistics", "unread", "finetuned")
+_OPTIONAL = ("made", "probe", "savings", "warnings", "statistics", "unread", "finetuned")
 """What plans need not say."""
 
 
@@ -112,6 +113,7 @@ class PruningPlan(Shown, _Record):
         tiles: What it was made from.
         warnings: What was warned of when it was made; None in plans that do not say.
         versions: Software that made it.
+        made: When and by what command, where it was written by one (or by ``select_task``).
         probe: What each depth offers on labelled tiles, where that was measured as well.
         savings: What the full and the pruned backbone cost, where that was measured.
         statistics: Statistics of every layer by name, [total_depth + 1] each; None in plans that do
@@ -139,6 +141,7 @@ class PruningPlan(Shown, _Record):
     tiles: TilesRecord
     warnings: list[str] | None = None
     versions: dict[str, str]
+    made: Made | None = None
     probe: Probe | None = None
     savings: Savings | None = None
     statistics: dict[str, list[float]] | None = None
@@ -241,6 +244,17 @@ class PruningPlan(Shown, _Record):
             name: value
             for name, value in written.items()
             if name not in LATER or value != LATER[name]
+        }
+
+    @field_serializer("savings", mode="wrap")
+    def _savings_as_they_were(
+        self, savings: Savings | None, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any] | None:
+        # Likewise those that do not say the time of each pass.
+        written = serialize(savings)
+        return written and {
+            which: {name: value for name, value in cost.items() if name != "times" or value}
+            for which, cost in written.items()
         }
 
     def __repr__(self) -> str:

@@ -17,14 +17,19 @@ class Row:
         depth: Blocks kept: the first ones.
         parameters: Number of parameters.
         flops: Floating-point operations of a forward pass of the batch.
-        inference_seconds: Time of a forward pass without gradients.
+        inference_seconds: Time of a forward pass without gradients, the median of all rounds.
         images_per_second: Throughput of inference.
         inference_bytes: Most bytes of tensors at once in inference, weights and batch included;
             None where the device keeps no record.
-        step_seconds: Time of a training step: forward, mean square of the output, backward, AdamW.
+        step_seconds: Time of a training step (forward, mean square of the output, backward, AdamW),
+            the median of all rounds.
         step_bytes: Most bytes of tensors at once in a training step, with the weights, their
             gradients and the state of AdamW.
         times: ``measured`` or ``interpolated``: the times and the bytes. The rest is exact.
+        inference_fastest: Shortest time of inference in any round; None where it was interpolated.
+        inference_slowest: Longest, likewise.
+        step_fastest: Shortest time of a training step, likewise.
+        step_slowest: Longest, likewise.
     """
 
     depth: int
@@ -36,6 +41,10 @@ class Row:
     step_seconds: float
     step_bytes: int | None
     times: str
+    inference_fastest: float | None = None
+    inference_slowest: float | None = None
+    step_fastest: float | None = None
+    step_slowest: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +86,24 @@ class Profile(Shown):
         if not 1 <= depth <= len(self.rows):
             raise ValueError(f"depth must be 1 to {len(self.rows)}, got {depth}")
         return self.rows[depth - 1]
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """Fastest and slowest round at any depth, as shares of that depth's median time.
+
+        None in profiles that do not say.
+        """
+        shares = [
+            time / middle
+            for row in self.rows
+            for middle, times in (
+                (row.inference_seconds, (row.inference_fastest, row.inference_slowest)),
+                (row.step_seconds, (row.step_fastest, row.step_slowest)),
+            )
+            for time in times
+            if time is not None
+        ]
+        return (min(shares), max(shares)) if shares else None
 
     def to_csv(self) -> str:
         """The rows as CSV, with a header; what was not measured is empty."""

@@ -21,12 +21,15 @@ class Cost:
         seconds: Time of a forward pass on the CPU, the fastest of 7.
         memory: Most bytes of tensors at once in a forward pass, weights included; None if it was
             not measured.
+        times: Time of each of the forward passes, in the order in which both backbones took turns;
+            None in records that do not say.
     """
 
     parameters: Count
     flops: Count
     seconds: Seconds
     memory: Count | None = None
+    times: Annotated[list[Seconds], Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,19 @@ class Savings:
 
     full: Cost
     pruned: Cost
+
+    def __post_init__(self) -> None:
+        if len(self.full.times or []) != len(self.pruned.times or []):
+            raise ValueError("both backbones must have been timed as often")
+
+    @property
+    def faster(self) -> tuple[float, float] | None:
+        """How many times as fast the pruned one is in the worst and best turn; None if unknown.
+
+        The ratio of the fastest passes lies between them.
+        """
+        if self.full.times is None or self.pruned.times is None:
+            return None
+        turns = zip(self.full.times, self.pruned.times, strict=True)
+        ratios = [full / pruned for full, pruned in turns]
+        return min(ratios), max(ratios)

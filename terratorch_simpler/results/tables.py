@@ -63,6 +63,12 @@ def profile_parts(profile: Profile) -> Iterator[Part]:
     columns = (*PROFILE_COLUMNS, "time, MB")
     yield table(columns, profile_rows(profile), numbers=PROFILE_COLUMNS)
     yield Text("ms, MB, GFLOPs: one batch; MB: peak; train: one training step.")
+    if profile.spread is not None:
+        fastest, slowest = profile.spread
+        yield Text(
+            f"Times are the median of the rounds: one took {fastest:.2f} to {slowest:.2f} times as "
+            "long."
+        )
     if profile.residual is not None:
         yield Text(
             f"Interpolation misses measured depths that were left out by {profile.residual:.1%} at "

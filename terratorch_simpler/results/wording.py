@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 from terratorch_simpler.criteria import CRITERIA, PROBE
 from terratorch_simpler.results.blocks import block_ranges
@@ -284,7 +285,11 @@ def others_rows(plan: PruningPlan) -> list[tuple[str, str, str]]:
 
 
 def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: what, full, pruned, and how many times less."""
+    """Rows of a table: what, full, pruned, and how many times less.
+
+    The time is that of the fastest pass. Where all are known, a row says the median and the
+    slowest, and how many times as fast the pruned one is in the worst and in the best turn.
+    """
     full, pruned = savings.full, savings.pruned
     rows = [
         ("parameters (M)", full.parameters / 1e6, pruned.parameters / 1e6, ".2f"),
@@ -293,6 +298,16 @@ def savings_rows(savings: Savings) -> list[tuple[str, str, str, str]]:
     ]
     if full.memory is not None and pruned.memory is not None:
         rows.append(("peak memory (MB)", full.memory / 1e6, pruned.memory / 1e6, ".1f"))
-    return [
+    table = [
         (name, format(a, style), format(b, style), f"{a / b:.2f}x") for name, a, b, style in rows
     ]
+    if savings.faster is not None:
+        low, high = savings.faster
+        cells = (_others(full.times or []), _others(pruned.times or []))
+        table.insert(3, ("  median, slowest", *cells, f"{low:.2f}x to {high:.2f}x"))
+    return table
+
+
+def _others(times: Sequence[float]) -> str:
+    """The median and the slowest of some times, in milliseconds."""
+    return f"{1e3 * median(times):.1f}, {1e3 * max(times):.1f}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from terratorch_simpler.results.answers import Answers
 from terratorch_simpler.results.finetuned import FineTuned
 
 if TYPE_CHECKING:
@@ -17,6 +19,19 @@ LINES = 4
 """Lines that say how far a training is, where no bar does."""
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What came of a fine-tuning.
+
+    Attributes:
+        model: Its size, times and scores.
+        answers: What it says of a few validation tiles.
+    """
+
+    model: FineTuned
+    answers: Answers
+
+
 def fine_tune(
     config: Path,
     folder: Path,
@@ -24,8 +39,8 @@ def fine_tune(
     name: str,
     depth: int,
     say: Callable[[str], None] | None = None,
-) -> FineTuned:
-    """Fine-tune and test the segmentation model of a config.
+) -> Trained:
+    """Fine-tune and test the model of a config, for segmentation, regression or classification.
 
     Args:
         config: A working TerraTorch config.
@@ -34,12 +49,16 @@ def fine_tune(
         name: What the model is called in the result.
         depth: Blocks of its backbone, for the result.
         say: Is told how far the training is; without it a bar shows every epoch.
+
+    Raises:
+        ValueError: If the task is for something else.
     """
     from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.backbones.backbone import count_parameters
     from terratorch_simpler.lightning import quiet_lightning
     from terratorch_simpler.profiling.timing import StepTimer, time_inference
+    from terratorch_simpler.task.validation import Validation
 
     logging.getLogger("terratorch").setLevel(logging.ERROR)
     with quiet_lightning():
@@ -50,22 +69,26 @@ def fine_tune(
             "--trainer.enable_model_summary=False",
         ]
         cli = build_lightning_cli(["--config", str(config), *overrides], run=False)
-        timer = StepTimer()
+        timer, validation = StepTimer(), Validation(cli.model)
         callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
-        callbacks += [timer] if say is None else [timer, _lines(say, epochs)]
+        callbacks += [timer, validation] + ([] if say is None else [_lines(say, epochs)])
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         scores = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)[0]
     model = cli.model.model
     times = time_inference(model, timer)
-    return FineTuned(
+    found = FineTuned(
         name,
         depth,
         count_parameters(model),
         times.step_ms,
         times.inference_ms,
-        "mIoU",
-        scores["test/mIoU"],
+        validation.metric,
+        scores[f"test/{validation.metric}"],
+        validation.scores,
+        times.step_quartiles,
+        times.inference_quartiles,
     )
+    return Trained(found, validation.answers(name))
 
 
 def _lines(say: Callable[[str], None], epochs: int) -> Callback:

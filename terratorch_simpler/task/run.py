@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from terratorch_simpler.criteria import PROBE
 from terratorch_simpler.files import check_free, results_folder, write_files
 from terratorch_simpler.messages import Reporter, one_line
+from terratorch_simpler.results.made import Made
 from terratorch_simpler.selection.settings import Settings
 from terratorch_simpler.task.config import TaskConfig
 
@@ -147,13 +148,16 @@ class SelectionRun:
 
             probing = partial(probe_to_decide, task, self._probing, self.reporter)
         try:
-            return run_selection(backbone, tiles, settings, probing)
+            selection = run_selection(backbone, tiles, settings, probing)
         except (MisconfigurationException, ImportError) as error:
             option = self.reporter.option
             raise ValueError(
                 f"Lightning cannot run with {option('accelerator', settings.accelerator)} and "
                 f"{option('precision', settings.precision)}: {one_line(error)}"
             ) from error
+        config = None if self.config is None else str(self.config.path)
+        made = Made.now(self.reporter.command, config)
+        return replace(selection, plan=selection.plan.model_copy(update={"made": made}))
 
     def _with_probe(self, selection: Selection, task: Task) -> Selection:
         """The selection with what every depth offers on the labelled tiles in its plan."""

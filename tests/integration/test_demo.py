@@ -11,6 +11,8 @@ from rich.console import Console
 
 from terratorch_simpler.cli import main
 from terratorch_simpler.cli.demo import Demo
+from terratorch_simpler.messages import Reporter
+from terratorch_simpler.results.answers import ANSWERS, Answers
 from terratorch_simpler.results.plan import PruningPlan
 from tests.conftest import TINY, Hub
 
@@ -35,12 +37,19 @@ def test_the_demo_compares_the_full_and_the_pruned_models(
     assert [model["name"] for model in written] == ["full", "simpler", "probe"]
     assert [model["depth"] for model in written] == [12, plan.depth, labels.depth]
     for found in (plan, labels):
+        assert found.made is not None
+        assert found.made.command == "terratorch-simpler demo --output demo --epochs 1"
         assert found.finetuned is not None
+        assert [len(model.validation or []) for model in found.finetuned] == [1, 1, 1]
         assert [model.score for model in found.finetuned] == [model["score"] for model in written]
     for report in ("demo/report.html", "demo/probe/report.html"):
         page = (tmp_path / report).read_text()
         assert f"{written[2]['score']:.3f}" in page
         assert '<img src="data:image/png' in page
+        assert "validation tile 4: probe" in page
+        assert "Validation mIoU" in page
+        assert len(page) < 1_500_000
+        assert Answers.read((tmp_path / report).with_name(ANSWERS)).classes[0] == "farm"
     with pytest.raises(SystemExit) as stopped:
         main(["demo", "--output", "demo"])
     assert stopped.value.code == 2
@@ -54,7 +63,8 @@ def test_the_demo_with_official_weights(tmp_path: Path, hub: Hub) -> None:
     weights = FULL_MODEL_REGISTRY.build(f"{TINY}_mae", num_frames=4).state_dict()
     hub("ibm-nasa-geospatial/Prithvi-EO-2.0-tiny-TL", "Prithvi_EO_V2_tiny_TL.pt", weights)
     output = io.StringIO()
-    demo = Demo(Console(file=output, width=200), tmp_path / "demo", epochs=1, overwrite=False)
+    console = Console(file=output, width=200)
+    demo = Demo(console, Reporter(), tmp_path / "demo", epochs=1, overwrite=False)
     demo.write_task(TINY)
     plan = demo.select("simpler").plan
     assert f"{TINY} with its pre-trained weights" in output.getvalue()

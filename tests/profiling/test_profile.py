@@ -502,11 +502,28 @@ SILENT = replace(
 )
 
 
-@pytest.mark.parametrize("found", [PROFILE, SILENT])
+SPREAD = replace(
+    PROFILE,
+    rows=tuple(
+        row
+        if row.times == "interpolated"
+        else replace(
+            row,
+            inference_fastest=0.9 * row.inference_seconds,
+            inference_slowest=1.25 * row.inference_seconds,
+            step_fastest=0.8 * row.step_seconds,
+            step_slowest=row.step_seconds,
+        )
+        for row in PROFILE.rows
+    ),
+)
+
+
+@pytest.mark.parametrize("found", [PROFILE, SILENT, SPREAD])
 def test_csv_holds_everything(found: Profile) -> None:
     read = list(csv.DictReader(io.StringIO(found.to_csv())))
     assert list(read[0]) == [field.name for field in fields(Row)]
-    kinds = (int, int, int, float, float, int, float, int, str)
+    kinds = (int, int, int, float, float, int, float, int, str, float, float, float, float)
     rows = [
         tuple(kind(text) if text else None for kind, text in zip(kinds, line.values(), strict=True))
         for line in read
@@ -514,14 +531,15 @@ def test_csv_holds_everything(found: Profile) -> None:
     assert rows == [astuple(row) for row in found.rows]
 
 
-@pytest.mark.parametrize("found", [PROFILE, SILENT])
+@pytest.mark.parametrize("found", [PROFILE, SILENT, SPREAD])
 def test_the_figure_and_the_table(found: Profile, capsys: pytest.CaptureFixture[str]) -> None:
     assert to_png(profile_figure(found)).startswith(b"\x89PNG")
     show(Console(width=80), found)
     said = capsys.readouterr().out
     assert "interpolated" in said
     assert "…" not in said
-    assert ("1.2%" in said) == (found is PROFILE)
+    assert ("1.2%" in said) == (found is not SILENT)
+    assert ("one took 0.80 to 1.25 times as long" in said) == (found is SPREAD)
 
 
 @pytest.mark.parametrize("depth", [0, 4])
@@ -538,6 +556,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert {path.name for path in tmp_path.iterdir()} == {"profile.csv", "profile.png"}
     rows = list(csv.DictReader(io.StringIO((tmp_path / "profile.csv").read_text())))
     assert [row["depth"] for row in rows] == ["1", "2", "3", "4"]
+    # Of one round.
+    assert all(row["step_fastest"] == row["step_seconds"] == row["step_slowest"] for row in rows)
     assert "6 x 32 x 32, on cpu" in capsys.readouterr().out
 
 

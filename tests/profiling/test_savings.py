@@ -51,6 +51,17 @@ def test_peak_memory_is_that_of_the_weights_and_some_tokens(
     assert [row[0] for row in savings_rows(savings)][-1] == "peak memory (MB)"
 
 
+def test_the_time_of_every_pass_is_kept(tiny_prithvi: Any, images: Tensor) -> None:
+    savings = savings_of(tiny_prithvi, [0, 1, 2], images[:1])
+    assert savings.faster is not None
+    low, high = savings.faster
+    for cost in (savings.full, savings.pruned):
+        assert cost.times is not None
+        assert len(cost.times) == 7
+        assert cost.seconds == min(cost.times)
+    assert 0 < low <= savings.full.seconds / savings.pruned.seconds <= high
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_stays(build: Any, images: Tensor, training: bool) -> None:
     module = build().train(training)

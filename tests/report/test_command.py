@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from terratorch_simpler.cli import main
 from terratorch_simpler.report import PAGE, REPORT, picture, read_pictures, report_files
+from terratorch_simpler.results.answers import ANSWERS as ANSWERS_FILE
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
 from tests.conftest import MakePlan
+from tests.report.plans import ANSWERS, FINETUNED
 
 PICTURES = {
     name: picture(np.full((8, 8, 3), 80 * index, np.uint8))
@@ -107,6 +110,23 @@ def test_another_folder_gets_the_pictures_of_the_report_beside_the_plan(chosen: 
     assert contents(chosen) == before
     del before["plan.json"]
     assert contents(Path("new/folder")) == before
+
+
+def test_answers_of_its_models_lie_beside_a_plan(
+    chosen: Path, plan: PruningPlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of other models are left where they are; a file that is none is refused."""
+    plan.model_copy(update={"finetuned": FINETUNED}).save(chosen / "plan.json", overwrite=True)
+    (chosen / ANSWERS_FILE).write_bytes(ANSWERS.to_npz())
+    for output in ("chosen", "other"):
+        main(["report", "chosen/plan.json", "--output", output, "--quiet"])
+        assert "What the models say" in Path(output, PAGE).read_text()
+    shutil.copy("chosen/plan.json", "other")
+    plan.save(chosen / "plan.json", overwrite=True)
+    main(["report", "chosen/plan.json", "--quiet"])
+    assert "What the models say" not in (chosen / PAGE).read_text()
+    (Path("other") / ANSWERS_FILE).write_bytes(b"mine")
+    assert f"other/{ANSWERS_FILE} holds no answers" in refused(capsys, "other/plan.json")
 
 
 def test_the_folder_of_the_plan_can_be_named(chosen: Path) -> None:

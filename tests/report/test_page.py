@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
 from terratorch_simpler.results.savings import Cost, Savings
 from terratorch_simpler.results.wording import decision_sentence, doubts, savings_rows
 from tests.conftest import MakePlan
+from tests.report.plans import MADE
 
 SAVINGS = Savings(Cost(5_600_000, 2_000_000_000, 0.2), Cost(2_800_000, 1_000_000_000, 0.1))
 
@@ -71,6 +73,15 @@ def test_a_warning_that_begins_with_a_name_keeps_it(plan: PruningPlan) -> None:
     backbone = plan.backbone.model_copy(update={"pretrained": False})
     page = _page(plan.model_copy(update={"backbone": backbone}))
     assert '<p class="doubt" role="note">x was not pre-trained' in page
+
+
+def test_the_page_says_when_and_by_what_a_plan_was_made(plan: PruningPlan) -> None:
+    assert "Made at" not in _page(plan)
+    page = _page(plan.model_copy(update={"made": MADE}))
+    assert ">2026-03-01T12:05:09Z</time> by <code>terratorch-simpler select --config" in page
+    assert "from the config <code>my task.yaml</code>." in page
+    python = MADE.model_copy(update={"command": None})
+    assert "</time> from Python, from" in _page(plan.model_copy(update={"made": python}))
 
 
 def test_names_from_files_are_escaped(plan: PruningPlan) -> None:
@@ -178,6 +189,20 @@ def test_a_shallow_choice_that_is_sure_is_warned_of(
 
 def test_savings_are_ratios_full_over_pruned() -> None:
     assert [row[3] for row in savings_rows(SAVINGS)] == ["2.00x", "2.00x", "2.00x"]
+
+
+def test_times_come_with_their_spread(plan: PruningPlan) -> None:
+    full = replace(SAVINGS.full, times=[0.3, 0.2, 0.22])
+    pruned = replace(SAVINGS.pruned, times=[0.1, 0.16, 0.11])
+    measured = Savings(full, pruned)
+    rows = savings_rows(measured)
+    assert rows[2:] == [
+        ("ms per forward pass", "200.0", "100.0", "2.00x"),
+        ("  median, slowest", "220.0, 300.0", "110.0, 160.0", "1.25x to 3.00x"),
+    ]
+    page = _page(plan.model_copy(update={"savings": measured}))
+    assert "2.00x as fast (1.25x to 3.00x from turn to turn), with" in page
+    assert "from turn to turn" not in _page(plan)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,19 @@ def test_a_plan_keeps_what_was_saved(make_plan: MakePlan) -> None:
     assert json.loads(plan.to_json())["savings"]["pruned"]["memory"] is None
 
 
+def test_savings_that_do_not_say_each_time_are_written_back_so(make_plan: MakePlan) -> None:
+    savings = Savings(Cost(3, 10, 0.2), Cost(2, 5, 0.1, 50))
+    plan = make_plan().model_copy(update={"savings": savings})
+    assert "times" not in json.loads(plan.to_json())["savings"]["full"]
+    timed = Savings(Cost(3, 10, 0.2, None, [0.2, 0.3]), Cost(2, 5, 0.1, 50, [0.1, 0.2]))
+    written = plan.model_copy(update={"savings": timed}).to_json()
+    assert PruningPlan.from_json(written, "here").savings == timed
+    data = json.loads(written)
+    data["savings"]["pruned"]["times"] = [0.1]
+    with pytest.raises(ValueError, match="timed as often"):
+        PruningPlan.from_json(json.dumps(data), "here")
+
+
 def test_versions_that_know_no_savings_read_a_plan_without_them(make_plan: MakePlan) -> None:
     """As a file, and as a checkpoint keeps it."""
     plan = make_plan()

@@ -67,9 +67,19 @@ def test_a_config_gives_the_files_that_the_command_gives(task: Path, tmp_path: P
     )
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     plans = [PruningPlan.load(place / "plan.json") for place in (folder, done.folder)]
-    # Seconds differ from run to run.
-    first, second = (plan.model_copy(update={"savings": None}).to_json() for plan in plans)
+    # Seconds differ from run to run, and so does when and by what a plan was made.
+    varies = {"savings": None, "made": None}
+    first, second = (plan.model_copy(update=varies).to_json() for plan in plans)
     assert first == second
+    typed, called = (plan.made for plan in plans)
+    assert typed is not None
+    assert called is not None
+    assert typed.command is not None
+    assert typed.command.startswith(f"terratorch-simpler select --config {task} --output")
+    assert typed.command.endswith("--quiet --samples 8 --tokens 4 --accelerator cpu")
+    assert called.command is None
+    assert typed.config == called.config == str(task)
+    assert typed.at >= called.at
     for name in ("similarity.png", "scores.png"):
         assert (folder / name).read_bytes() == (done.folder / name).read_bytes()
     text = (folder / FILES[-1]).read_text()
