@@ -33,8 +33,8 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test test-slow test-all test-upstream test-lowest lint docs benchmark study study-full \
-	clean
+.PHONY: help setup demo test test-slow test-all test-upstream test-lowest lint docs tutorials benchmark \
+	study study-full clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -74,6 +74,9 @@ lint: $(STAMP) ## check style, types and the imports between rooms
 
 docs: $(DOCS_VENV)/.complete ## build the documentation's site, in build/site
 	$(DOCS_VENV)/bin/mkdocs build --strict --clean
+
+tutorials: $(STAMP) ## run the notebooks of docs/tutorials, and keep what they show
+	$(BIN)/python -m scripts.run_tutorials
 
 # The other packages that are measured against go into an environment of their own.
 benchmark: ## measure what selection costs and what pruning saves (SECTIONS= chooses)

@@ -1,12 +1,13 @@
-"""Hooks of MkDocs for `make docs`: links out of docs/, and roles in docstrings.
+"""Hooks of MkDocs for `make docs`: links out of docs/, notebooks, and roles in docstrings.
 
 Pages link to other files as they lie in the repository, which is what GitHub follows. What lies
 outside docs/ and is linked to, or named in the navigation, goes into the site below
-``repository/``.
+``repository/``. A notebook becomes a page with the outputs that it holds; nothing is run.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -31,10 +32,12 @@ _ROLE = re.compile(r":(?:attr|class|data|func|meth):<code>(~?)([\w.]+)</code>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the files outside docs/ that pages link to, and those that the navigation names."""
+    """Add the files outside docs/ that pages link to, those of the navigation, and notebooks."""
     from mkdocs.structure.files import File, InclusionLevel
 
     named = set(_named(config.nav))
+    for notebook in sorted(DOCS.rglob("*.ipynb")):
+        files.append(File.generated(config, uri_of(notebook), content=page_of(notebook)))
     first = [path_of(uri) for uri in named if uri.startswith(OUTSIDE)]
     for path in sorted(outside([*DOCS.rglob("*.md"), *first]) | set(first)):
         uri = uri_of(path)
@@ -67,6 +70,42 @@ def target(path: str, page: Path) -> Path:
     return Path(os.path.normpath(page.parent / path)) if path else page
 
 
+def page_of(notebook: Path) -> str:
+    """A notebook as a page of Markdown, with its outputs and a link to itself."""
+    text = notebook.read_text(encoding="utf-8")
+    first, *rest = (_cell(cell) for cell in json.loads(text)["cells"])
+    link = f'<p><a href="{notebook.name}" download>Download this notebook</a></p>'
+    return "\n\n".join([first, link, *rest]) + "\n"
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    """A cell as Markdown."""
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        return source
+    shown = [_output(output) for output in cell["outputs"]]
+    return "\n\n".join([f"```python\n{source}\n```", *shown])
+
+
+def _output(output: dict[str, Any]) -> str:
+    """An output as Markdown: the richest of its forms that a page can show."""
+    if output["output_type"] == "stream":
+        return _verbatim("".join(output["text"]))
+    data = {kind: "".join(content) for kind, content in output["data"].items()}
+    if "image/png" in data:
+        picture = data["image/png"].replace("\n", "")
+        return f'<img alt="Output of the cell above" src="data:image/png;base64,{picture}">'
+    if "text/html" in data:
+        # The theme draws tables that have no class.
+        table = data["text/html"].replace(' border="1" class="dataframe"', "")
+        return f"<div>\n{table}\n</div>"
+    return _verbatim(data["text/plain"])
+
+
+def _verbatim(text: str) -> str:
+    return f"```text\n{text.rstrip()}\n```"
+
+
 def outside(pages: Iterable[Path]) -> set[Path]:
     """Files outside docs/ that pages link to, and those that these link to in turn.
 
@@ -90,13 +129,17 @@ def outside(pages: Iterable[Path]) -> set[Path]:
 def uri_of(path: Path) -> str:
     """Where a file of the repository lies on the site."""
     if path.is_relative_to(DOCS):
-        return path.relative_to(DOCS).as_posix()
+        here = path.relative_to(DOCS)
+        return (here.with_suffix(".md") if here.suffix == ".ipynb" else here).as_posix()
     return OUTSIDE + path.relative_to(ROOT).as_posix()
 
 
 def path_of(uri: str) -> Path:
     """The file of the repository behind a place on the site."""
-    return ROOT / uri.removeprefix(OUTSIDE) if uri.startswith(OUTSIDE) else DOCS / uri
+    if uri.startswith(OUTSIDE):
+        return ROOT / uri.removeprefix(OUTSIDE)
+    notebook = (DOCS / uri).with_suffix(".ipynb")
+    return notebook if notebook.is_file() else DOCS / uri
 
 
 def moved(markdown: str, page: Path) -> str:

@@ -6,6 +6,7 @@ heavy is loaded until it is used.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -84,5 +85,7 @@ def _looks() -> Looks:
     return looks
 
 
+# What TerraTorch imports asks for ipywidgets in a notebook; bars are text without them.
+warnings.filterwarnings("ignore", message="IProgress not found", module=r"tqdm\.auto")
 register_when_imported()
 show_with(_looks)

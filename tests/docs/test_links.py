@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from scripts.docs_hooks import links, path_of, target
-from tests.docs.pages import ALL, DOCS, PAGES, ROOT, anchors, named
+from scripts.docs_hooks import links, page_of, path_of, target
+from tests.docs.pages import ALL, DOCS, NOTEBOOKS, PAGES, ROOT, anchors, named
 
 PICTURES = sorted((DOCS / "images").iterdir())
 
@@ -25,9 +25,10 @@ def nav_of(entries: Any) -> Iterator[str]:
         yield from nav_of(entry)
 
 
-@pytest.mark.parametrize("page", ALL, ids=named)
+@pytest.mark.parametrize("page", [*ALL, *NOTEBOOKS], ids=named)
 def test_links_lead_to_files_and_headings(page: Path) -> None:
-    for path, anchor in links(page.read_text(encoding="utf-8")):
+    text = page_of(page) if page in NOTEBOOKS else page.read_text(encoding="utf-8")
+    for path, anchor in links(text):
         there = target(path, page)
         assert there.exists(), f"{path} does not exist"
         if anchor:
@@ -37,8 +38,18 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_every_page_is_in_the_navigation_once() -> None:
     named_there = list(nav_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
     paths = [path_of(uri) for uri in named_there]
-    assert sorted(path for path in paths if path.is_relative_to(DOCS)) == PAGES
+    assert sorted(path for path in paths if path.is_relative_to(DOCS)) == sorted(
+        [*PAGES, *NOTEBOOKS]
+    )
     assert [path for path in paths if not path.is_file()] == []
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=named)
+def test_notebooks_stay_in_the_documentation(page: Path) -> None:
+    """Their links are followed where a notebook is opened alone, beside the others."""
+    assert [
+        path for path, _ in links(page_of(page)) if not target(path, page).is_relative_to(DOCS)
+    ] == []
 
 
 def test_every_picture_is_shown() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from scripts.docs_hooks import (
     moved,
     on_page_markdown,
     outside,
+    page_of,
     path_of,
     target,
     uri_of,
@@ -44,6 +46,7 @@ def test_a_path_and_its_place_on_the_site_belong_together() -> None:
     for path, uri in (
         (DOCS / "tiles.md", "tiles.md"),
         (ROOT / "CONTRIBUTING.md", "repository/CONTRIBUTING.md"),
+        (DOCS / "tutorials/first_cut.ipynb", "tutorials/first_cut.md"),
     ):
         assert uri_of(path) == uri
         assert path_of(uri) == path
@@ -56,6 +59,7 @@ def test_a_path_and_its_place_on_the_site_belong_together() -> None:
     [
         (DOCS / "a.md", "[a](../README.md#words)", "[a](repository/README.md#words)"),
         (PAGE, "[a](../../studies/README.md)", "[a](../repository/studies/README.md)"),
+        (PAGE, "[a](../tutorials/first_cut.ipynb)", "[a](../tutorials/first_cut.md)"),
         (ROOT / "studies/README.md", "[a](../docs/evidence.md)", "[a](../../evidence.md)"),
         (ROOT / "studies/README.md", "[a](paper/README.md)", "[a](paper/README.md)"),
         (DOCS / "a.md", "![a](../studies/results/b.svg)", "![a](repository/studies/results/b.svg)"),
@@ -97,3 +101,31 @@ def test_roles_become_names() -> None:
         '<h2 id="a.b.c">c</h2> <a href="#a.b.c"><code>c</code></a>, <code>D</code>, '
         "<code>E</code>, <code>:func:</code>"
     )
+
+
+def test_a_notebook_is_a_page_with_its_outputs(tmp_path: Path) -> None:
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["one\n", "two\n"]},
+        {"output_type": "execute_result", "data": {"text/plain": ["{1: 2}"]}},
+        {"output_type": "display_data", "data": {"image/png": "QUJD\nREVG\n", "text/plain": "<F>"}},
+        {
+            "output_type": "execute_result",
+            "data": {
+                "text/html": ['<table border="1" class="dataframe">', "</table>"],
+                "text/plain": "5",
+            },
+        },
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# A title\n", "and [a link](../tiles.md)"]},
+        {"cell_type": "code", "source": ["plan = 1\n", "plan"], "outputs": outputs},
+    ]
+    (tmp_path / "cut.ipynb").write_text(json.dumps({"cells": cells}))
+    page = page_of(tmp_path / "cut.ipynb")
+    assert page.startswith("# A title\nand [a link](../tiles.md)\n\n<p>")
+    assert '<a href="cut.ipynb" download>' in page
+    assert "```python\nplan = 1\nplan\n```\n\n```text\none\ntwo\n```" in page
+    assert "```text\n{1: 2}\n```" in page
+    assert 'src="data:image/png;base64,QUJDREVG">' in page
+    assert "<div>\n<table></table>\n</div>" in page
+    assert "<F>" not in page

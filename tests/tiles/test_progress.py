@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -95,3 +100,51 @@ def test_in_a_notebook_without_ipywidgets_it_is_text_and_does_not_warn(
         with bar("Selecting", 8, "tiles") as shown:
             shown.update(8)
     assert any("8/8 tiles [" in line for line in drawn(capsys))
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[BlockingKernelClient]:
+    """A kernel of this environment that has no ipywidgets."""
+    manager = KernelManager()
+    manager._kernel_spec = KernelSpec(argv=make_ipkernel_cmd())
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    said(client, "import sys; sys.modules['ipywidgets'] = None")
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def said(client: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
+    """What a cell shows."""
+    shown: list[dict[str, Any]] = []
+
+    def keep(message: dict[str, Any]) -> None:
+        if message["msg_type"] in ("stream", "display_data", "error", "execute_result"):
+            shown.append(message["content"])
+
+    client.execute_interactive(code, output_hook=keep, timeout=120)
+    return shown
+
+
+@pytest.mark.slow
+def test_in_a_kernel_without_ipywidgets_nothing_asks_for_them(kernel: BlockingKernelClient) -> None:
+    # As some of TerraTorch's libraries do.
+    assert said(kernel, "import terratorch_simpler; from tqdm.auto import tqdm") == []
+
+
+@pytest.mark.slow
+def test_in_a_kernel_the_bar_counts_and_goes(kernel: BlockingKernelClient) -> None:
+    code = """
+from terratorch_simpler.tiles.progress import bar
+with bar("Selecting", 8, "tiles") as shown:
+    shown.mininterval = 0
+    shown.update(4)
+"""
+    streams = said(kernel, code)
+    assert {stream["name"] for stream in streams} == {"stdout"}
+    lines = "".join(stream["text"] for stream in streams).split("\r")
+    assert any(line.startswith("Selecting:  50%|") and "4/8 tiles [" in line for line in lines)
+    assert lines[-1].strip() == ""
