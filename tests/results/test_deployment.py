@@ -44,7 +44,7 @@ def test_what_is_written_is_read_again(data: dict[str, Any]) -> None:
 def test_it_stays_as_it_is(data: dict[str, Any]) -> None:
     record = Deployment.from_json(json.dumps(data), "model.onnx")
     with pytest.raises(ValidationError, match="frozen"):
-        record.task = "regression"
+        record.task = "regression"  # type: ignore[misc]
 
 
 def test_one_channel_may_name_both_of_its_classes(data: dict[str, Any]) -> None:
