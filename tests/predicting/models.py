@@ -107,9 +107,7 @@ def write_model(
             numpy_helper.from_array(np.array([1]), "one"),
         ],
     )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10
-    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if record is not None or metadata is not None:
         text = metadata if metadata is not None else said.to_json()
         helper.set_model_props(model, {METADATA_KEY: text})
