@@ -166,7 +166,9 @@ def _write(
     }
     gcps, gcps_crs = place.gcps
     if not gcps:
-        profile |= {"crs": place.crs, "transform": place.transform}
+        profile["crs"] = place.crs
+        # Written down, that of a scene without a place would look like one.
+        profile |= {} if place.transform.is_identity else {"transform": place.transform}
     with _without_place(), rasterio.open(path, "w", **profile) as target:
         if gcps:
             target.gcps = gcps, gcps_crs
