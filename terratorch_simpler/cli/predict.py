@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.files import check_free, results_folder
 
 if TYPE_CHECKING:
-    from terratorch_simpler.predicting.predict import Job, Made, Progress
+    from terratorch_simpler.predicting.job import Job
+    from terratorch_simpler.predicting.predict import Made, Progress
     from terratorch_simpler.predicting.session import OnnxModel
 
 LINES = 10
@@ -29,15 +31,13 @@ def run(options: Namespace) -> None:
         ValueError: If an argument, the model or a scene is wrong.
         OSError: If a file is missing, is there already, or cannot be written.
     """
+    from terratorch_simpler.predicting.job import MapSettings, plan_map
     from terratorch_simpler.predicting.outputs import find_maps
-    from terratorch_simpler.predicting.predict import MapSettings, plan_map
     from terratorch_simpler.predicting.session import OnnxModel
 
     if options.num_threads < 0:
         raise ValueError(f"num_threads must be 0 (all cores) or more, got {options.num_threads}")
-    settings = MapSettings(
-        **{name: options[name] for name in MapSettings.__dataclass_fields__ if name in options}
-    )
+    settings = MapSettings(**{field.name: options[field.name] for field in fields(MapSettings)})
     maps = find_maps(options.scenes, options.output)
     if not options.resume:
         check_free(list(maps), options.overwrite, "--overwrite (--resume keeps those it made)")
@@ -46,10 +46,11 @@ def run(options: Namespace) -> None:
     jobs = [plan_map(model, files, path, settings) for path, files in maps.items()]
     if options.resume:
         jobs = _left(jobs, console, options.overwrite)
-    for folder in {job.path.parent for job in jobs}:
-        with results_folder(folder):
-            made = list(_make(model, jobs, options, console))
-    if len(maps) > 1 and jobs:
+    if not jobs:
+        return
+    with results_folder(jobs[0].path.parent):
+        made = list(_make(model, jobs, options, console))
+    if len(maps) > 1:
         pixels, seconds = sum(one.pixels for one in made), sum(one.seconds for one in made)
         console.print(f"{len(made)} maps: {_cost(pixels, seconds)}")
 

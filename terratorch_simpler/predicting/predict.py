@@ -1,29 +1,24 @@
-"""A map of a scene: windows row by row through the model, blended, and written strip by strip."""
+"""A map of a scene: windows row by row through the model, blended, and kept strip by strip."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import rasterio
-
 from terratorch_simpler.messages import Reporter
-from terratorch_simpler.predicting.bands import open_scene
-from terratorch_simpler.predicting.map import RUN_TAG, MapKind, assemble, map_kind
+from terratorch_simpler.predicting.job import Job, MapSettings
+from terratorch_simpler.predicting.map import RUN_TAG, MapKind, assemble
 from terratorch_simpler.predicting.partial import PartialMap
 from terratorch_simpler.predicting.scene import Georeference, SceneRows, open_rows
 from terratorch_simpler.predicting.session import OnnxModel
 from terratorch_simpler.predicting.strips import Strips
-from terratorch_simpler.predicting.windows import Placed, Tiling, make_tiling
+from terratorch_simpler.predicting.windows import Placed
+from terratorch_simpler.results.deployment import Deployment
 from terratorch_simpler.tiles.grid import Image
-from terratorch_simpler.tiles.products import SceneFiles
-from terratorch_simpler.tiles.scenes import Scene
 
 Progress = Callable[[int, int], None]
 """Gets how many windows are done, and of how many."""
@@ -31,33 +26,6 @@ Progress = Callable[[int, int], None]
 
 class PredictWarning(UserWarning):
     """Something about a scene that its map does not show."""
-
-
-@dataclass(frozen=True)
-class MapSettings:
-    """How to make a map.
-
-    Attributes:
-        crop: Height and width of a window; None for those of the export.
-        stride: Pixels from one window to the next; None for 192 of 224, in proportion.
-        delta: Border of each window that does not count; None for 8 of 224, in proportion.
-        padding: Whether to pad the scene by reflection.
-        batch_size: Windows in one run of the model; changes no result.
-        probabilities: Write the probability of each class in the place of the likeliest one.
-        dataset_bands: What the scenes hold, in order.
-    """
-
-    crop: int | None = None
-    stride: int | None = None
-    delta: int | None = None
-    padding: bool = True
-    batch_size: int = 4
-    probabilities: bool = False
-    dataset_bands: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True)
@@ -75,84 +43,6 @@ class Made:
     pixels: int
     seconds: float
     done_before: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """A map to be made, checked as far as the headers of its files say.
-
-    Attributes:
-        path: Where it is to be.
-        scene: The scene.
-        tiling: Its windows.
-        kind: What the map holds.
-        identity: What it is made from and how.
-    """
-
-    path: Path
-    scene: Scene
-    tiling: Tiling
-    kind: MapKind
-    identity: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the identity."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
-
-    def is_made(self) -> bool:
-        """Whether the map is there already, of the same model, scene and settings."""
-        if not self.path.is_file():
-            return False
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                with rasterio.open(self.path) as made:
-                    return bool(made.tags().get(RUN_TAG) == self.digest)
-            except rasterio.errors.RasterioError:
-                return False
-
-
-def plan_map(model: OnnxModel, files: SceneFiles, path: Path, settings: MapSettings) -> Job:
-    """Check what can be checked before a map is made.
-
-    Args:
-        model: The exported model.
-        files: The files of the scene.
-        path: Where the map is to be.
-        settings: How to make it.
-
-    Raises:
-        ValueError: If the model, the scene and the settings do not go together.
-    """
-    deployment = model.deployment
-    first = deployment.inputs[0]
-    crop = (first.height, first.width)
-    if settings.crop is not None and (settings.crop, settings.crop) != crop:
-        if not deployment.dynamic_size:
-            raise ValueError(
-                f"crop is {settings.crop}, but {model.path} takes {crop[0]} x {crop[1]} px alone: "
-                "leave it out, or export the model for this size"
-            )
-        crop = (settings.crop, settings.crop)
-    kind = map_kind(deployment, settings.probabilities)
-    scene = open_scene(files, deployment, settings.dataset_bands)
-    size = (scene.height, scene.width)
-    tiling = make_tiling(
-        size, crop, settings.stride, settings.delta, settings.padding, deployment.dynamic_size
-    )
-    identity = {
-        "model": model.fingerprint,
-        "files": [_stamp(file) for file in dict.fromkeys(path for path, _ in scene.places)],
-        "bands": [[Path(file).name, index] for file, index in scene.places],
-        "size": list(size),
-        "crop": [tiling.rows.crop, tiling.columns.crop],
-        "stride": [tiling.rows.stride, tiling.columns.stride],
-        "delta": tiling.rows.delta,
-        "padding": settings.padding,
-        "probabilities": settings.probabilities,
-    }
-    return Job(path, scene, tiling, kind, identity)
 
 
 def make_map(
@@ -203,10 +93,7 @@ def make_map(
                 f"{job.scene.name} has {filled:,} values without data, and the export names "
                 "nothing to replace them with (no_data_replace): the mean of each band was read"
             )
-    tags = {
-        "TIFFTAG_SOFTWARE": f"terratorch-simpler with {model.path.name}",
-        RUN_TAG: job.digest,
-    }
+    tags = _tags(model.deployment) | {RUN_TAG: job.digest}
     assemble(partial, ends, job.scene.width, job.kind, place, tags)
     pixels = job.scene.height * job.scene.width
     return Made(job.path, pixels, perf_counter() - started, rows_before / max(job.scene.height, 1))
@@ -273,18 +160,19 @@ class _Run:
             )
 
 
+def _tags(deployment: Deployment) -> dict[str, str]:
+    """What a map says of the model that made it."""
+    made_by = ", ".join(f"{name} {version}" for name, version in deployment.made_by.items())
+    tags = {"TIFFTAG_SOFTWARE": made_by, "TASK": deployment.task}
+    if deployment.model is not None:
+        kept, full = len(deployment.model.kept_blocks), deployment.model.full_depth
+        tags["MODEL"] = f"{deployment.model.name}, {kept} of {full} blocks"
+    return tags
+
+
 def _lacks(pixels: Any, kind: MapKind) -> Any:
     return pixels == kind.no_data if kind.has_classes else pixels != pixels
 
 
 def _warn(message: str) -> None:
     warnings.warn(message, PredictWarning, stacklevel=3)
-
-
-def _stamp(file: str) -> list[Any]:
-    """What tells a file from another one: its name, size and time, where it is on disk."""
-    path = Path(file)
-    if not path.is_file():
-        return [file]
-    found = path.stat()
-    return [path.name, found.st_size, found.st_mtime_ns]

@@ -57,7 +57,8 @@ def test_a_class_is_the_channel_with_the_largest_logit() -> None:
     values[1, 4, 5] = np.nan
     chosen = values.argmax(axis=0)
     pixels = map_kind(deployment()).pixels(values, known)
-    assert (pixels.dtype, pixels.shape) == (np.uint8, (1, 8, 8))
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (1, 8, 8)
     assert pixels[0, 2, 3] == pixels[0, 4, 5] == 255
     chosen[2, 3] = chosen[4, 5] = 255
     assert (pixels[0] == chosen).all()

@@ -14,17 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from terratorch_simpler.messages import Reporter
+from terratorch_simpler.predicting.job import Job, MapSettings, plan_map
 from terratorch_simpler.predicting.partial import folder_of
-from terratorch_simpler.predicting.predict import (
-    Job,
-    Made,
-    MapSettings,
-    PredictWarning,
-    make_map,
-    plan_map,
-)
+from terratorch_simpler.predicting.predict import Made, PredictWarning, make_map
 from terratorch_simpler.predicting.session import OnnxModel
-from terratorch_simpler.results.deployment import METADATA_KEY, Deployment
+from terratorch_simpler.results.deployment import METADATA_KEY
 from terratorch_simpler.tiles.products import find_scenes
 from tests.predicting.models import deployment, weights, write_model
 from tests.rasters import landscape, write_raster
@@ -338,18 +332,6 @@ def test_a_disk_that_fills_is_said_and_the_run_goes_on(
     assert path.exists()
 
 
-def test_a_map_knows_what_it_is_made_of(model: OnnxModel, scene: Path, tmp_path: Path) -> None:
-    job = planned(model, scene, tmp_path / "map.tif")
-    assert not job.is_made()
-    make_map(model, job)
-    assert job.is_made()
-    assert planned(model, scene, tmp_path / "map.tif").is_made()
-    other = planned(model, scene, tmp_path / "map.tif", MapSettings(stride=20))
-    assert not other.is_made()
-    (tmp_path / "map.tif").write_text("no map")
-    assert not job.is_made()
-
-
 def test_progress_goes_to_the_end(model: OnnxModel, scene: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     make(model, scene, tmp_path / "map.tif", progress=lambda *now: seen.append(now))
@@ -413,17 +395,3 @@ def test_numbers_that_are_not_finite_are_said(tmp_path: Path) -> None:
     with pytest.warns(PredictWarning, match="no finite number at 1,600 pixels"):
         found = mapped(model, landscape(3, 40), tmp_path)
     assert np.isnan(found).all()
-
-
-def test_a_crop_is_for_models_of_any_size(model: OnnxModel, scene: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"crop is 64, but .* takes 32 x 32 px alone"):
-        planned(model, scene, tmp_path / "map.tif", MapSettings(crop=64))
-    assert planned(model, scene, tmp_path / "map.tif", MapSettings(crop=32)).tiling.rows.crop == 32
-    record: Deployment = deployment(bands=RGB, dynamic_size=True)
-    free = OnnxModel(write_model(tmp_path / "free.onnx", record))
-    assert planned(free, scene, tmp_path / "map.tif", MapSettings(crop=64)).tiling.rows.crop == 64
-
-
-def test_a_batch_of_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        MapSettings(batch_size=0)
