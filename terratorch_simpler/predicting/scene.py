@@ -19,8 +19,8 @@ from terratorch_simpler.results.deployment import Deployment
 from terratorch_simpler.tiles.grid import Flags, Grid, Image, open_raster, read_box
 from terratorch_simpler.tiles.scenes import Scene
 
-CACHE = 256
-"""Megabytes of blocks that GDAL keeps: those of a row of them, so that each is read once."""
+CACHE = 256_000_000
+"""Bytes of blocks that GDAL keeps: those of a row of them, so that each is decoded once."""
 
 
 @dataclass(frozen=True)
