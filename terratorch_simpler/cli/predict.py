@@ -58,7 +58,9 @@ def run(options: Namespace) -> None:
 def _left(jobs: Sequence[Job], console: Console, overwrite: bool) -> list[Job]:
     """The maps that are still to be made."""
     left = [job for job in jobs if not job.is_made()]
-    check_free([job.path for job in left], overwrite, "--overwrite (made otherwise)")
+    check_free(
+        [job.path for job in left], overwrite, "--overwrite: of another model, scene or settings"
+    )
     if len(left) < len(jobs):
         console.print(f"{len(jobs) - len(left)} of {len(jobs)} maps are there already")
     return left

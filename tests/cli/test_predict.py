@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 
@@ -205,3 +206,24 @@ def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     output = ("scenes/s0.tif", "--output", "map.tif")
     assert "no exported model at m.onnx: make one" in refused(capsys, *output, model="m.onnx")
     assert "not an ONNX file" in refused(capsys, *output, model="scenes/s0.tif")
+
+
+PEAK = """
+import atexit, resource
+atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count in other units")
+def test_memory_does_not_grow_with_the_height_of_a_scene(folder: Path) -> None:
+    write_model(folder / "model.onnx", deployment(size=224, classes=7))
+    peaks = []
+    for height in (1000, 8000):
+        image = np.tile(landscape(6, 1000), (1, height // 1000, 1))
+        write_raster(folder / "tall.tif", image, descriptions=BANDS)
+        done = fresh(PEAK, "tall.tif", "--output", f"map_{height}.tif")
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.splitlines()[-1]) / 1000)
+    # The bands and logits of the rest are 364 MB, and what GDAL keeps of them in its cache 84.
+    assert peaks[1] - peaks[0] < 150
