@@ -50,6 +50,7 @@ ORDERS: Mapping[str, Sequence[str]] = {
         "profiling",
         "predicting",
         "task",
+        "exporting",
         "registry",
         "callbacks",
         FACE,

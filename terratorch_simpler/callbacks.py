@@ -8,11 +8,13 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from terratorch_simpler.backbones.pruned import PrunedBackbone
+from terratorch_simpler.backbones.pruned import PrunedBackbone, find_pruned
+from terratorch_simpler.exporting.checkpoint import NOTE, NOTE_VERSION
 from terratorch_simpler.results.blocks import keep_spec
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import decision_sentence, warnings_of
 from terratorch_simpler.task.checkpoint import check_checkpoint, checkpoint_of, running_backbone
+from terratorch_simpler.task.preprocessing import preprocessing_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,8 @@ class SimplerCallback(Callback):
     training starts and logs it to the run's logger; says which backbone a checkpoint brings, and
     refuses one of another depth than the config asks for; and resolves ``backbone_plan`` and
     ``backbone_calibration`` to a plain ``backbone_keep_blocks`` in what checkpoints store, so that
-    loading one needs neither plan nor tiles.
+    loading one needs neither plan nor tiles; and leaves a note in them, under
+    ``terratorch_simpler``, that says how to load them.
     """
 
     def __init__(self) -> None:
@@ -74,6 +77,24 @@ class SimplerCallback(Callback):
         """Say what a checkpoint brought."""
         say_checkpoint(trainer, pl_module)
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave a note: how the checkpoint is loaded, of which task, and from what pixels."""
+        cls = type(pl_module)
+        datamodule = getattr(trainer, "datamodule", None)
+        arguments = pl_module.hparams.get(MODEL_ARGS)
+        stated = None
+        if datamodule is not None and isinstance(arguments, dict):
+            stated = preprocessing_of(datamodule, arguments)
+        checkpoint[NOTE] = {
+            "version": NOTE_VERSION,
+            "read_me": "terratorch_simpler.load(PATH) loads it. load_from_checkpoint does after "
+            "'import terratorch_simpler', and 'terratorch-simpler export' takes it elsewhere.",
+            "task": f"{cls.__module__}.{cls.__qualname__}",
+            "preprocessing": stated,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """The plan, for the checkpoint: plain data, or nothing where a number decided."""
         return {"plan": self._plan}
@@ -86,11 +107,6 @@ class SimplerCallback(Callback):
     def plan(self) -> PruningPlan | None:
         """The plan behind the task's backbone, from this run or the checkpoint it went on from."""
         return PruningPlan.model_validate(self._plan) if self._plan else None
-
-
-def find_pruned(module: LightningModule) -> PrunedBackbone | None:
-    """The pruned backbone of a task, inside wrappers as well (PEFT), or None."""
-    return next((part for part in module.modules() if isinstance(part, PrunedBackbone)), None)
 
 
 def say_checkpoint(trainer: Trainer, module: LightningModule) -> None:

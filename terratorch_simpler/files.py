@@ -139,3 +139,40 @@ def _put_back(replaced: list[Path], earlier: dict[Path, Path]) -> list[str]:
             kept = f", what was there is {earlier.pop(path)}" if path in earlier else ""
             left.append(f"{path} is new and could not be put back ({error.strerror}){kept}")
     return left
+
+
+@contextlib.contextmanager
+def staged(output: Path, overwrite: bool, option: str = "overwrite=True") -> Iterator[Path]:
+    """A hidden folder for results too large to be held; what it holds moves beside ``output``.
+
+    Files and folders in it get their places when all of it went well, and nothing is left when it
+    did not.
+
+    Args:
+        output: The file or folder that is written, as ``NAME`` in the hidden folder.
+        overwrite: Replace what is there.
+        option: How the user asks for that, for the message.
+
+    Yields:
+        The hidden folder.
+
+    Raises:
+        FileExistsError: If something in the way exists and ``overwrite`` is False.
+        ValueError: If the folder of ``output`` cannot be written to.
+    """
+    check_free([output], overwrite, option)
+    with results_folder(output.parent):
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            yield folder
+            places = {path: output.parent / path.name for path in folder.iterdir()}
+            check_free([*places.values()], overwrite, option)
+            earlier = folder / secrets.token_hex(4)
+            earlier.mkdir()
+            for place in places.values():
+                if place.exists():
+                    place.rename(earlier / place.name)
+            for path, place in places.items():
+                path.rename(place)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

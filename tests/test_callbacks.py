@@ -12,10 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from terratorch_simpler.backbones.backbone import load_backbone
-from terratorch_simpler.backbones.pruned import PrunedBackbone
+from terratorch_simpler.backbones.pruned import PrunedBackbone, find_pruned
 from terratorch_simpler.callbacks import (
     SimplerCallback,
-    find_pruned,
     log_plan,
     resolve_hyperparameters,
     summary,

@@ -131,6 +131,12 @@ def _build(
 
 def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
     """A backbone without weights and memory, to read its layers from."""
+    bare = without_weights(name, arguments)
+    return without_memory(lambda: build_full(name, bare))
+
+
+def without_weights(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with which a builder loads no weights, and is the same otherwise."""
     family = name_family(name)
     bare = dict(arguments)
     # Some load weights unless they are told not to, others know of none.
@@ -138,8 +144,7 @@ def sketch(name: str, arguments: dict[str, Any]) -> nn.Module:
     if _loads_unasked(builder_parameters(name), given):
         bare["pretrained"] = False
     files = family.checkpoints if family is not None else {}
-    bare |= {argument: None for argument in files if argument in bare}
-    return without_memory(lambda: build_full(name, bare))
+    return {key: value for key, value in bare.items() if key not in files}
 
 
 def _loads_unasked(parameters: Mapping[str, Parameter], given: bool) -> bool:

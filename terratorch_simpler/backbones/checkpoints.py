@@ -89,7 +89,7 @@ def check_readable(checkpoint: Checkpoint, family: Family[Any], name: str) -> No
         raise
     except Exception as error:
         # A file that torch did not write raises all kinds of things; timm's come from torch's.
-        reason = _why_unreadable(path, error.__cause__ or error)
+        reason = why_unreadable(path, error.__cause__ or error)
         raise ValueError(f"{what} {reason}, or give another one as {argument}") from error
     if stored is None:
         return
@@ -117,7 +117,13 @@ def _count_weights(content: Mapping[Any, Any]) -> int:
     return sum(isinstance(value, Tensor) for value in content.values())
 
 
-def _why_unreadable(path: Path, error: BaseException) -> str:
+def why_unreadable(path: Path, error: BaseException) -> str:
+    """Why a file cannot be read as weights, as the rest of a sentence about it.
+
+    Args:
+        path: The file.
+        error: What reading it raised.
+    """
     refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused is not None:
         return (

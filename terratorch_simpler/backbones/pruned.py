@@ -86,3 +86,8 @@ def empty_pruned(full: type[nn.Module], family: type[Family[Any]]) -> PrunedBack
     """A pruned backbone of this class without modules or attributes, which are still to be set."""
     pruned = _pruned_class(full, family)
     return pruned.__new__(pruned)
+
+
+def find_pruned(module: nn.Module) -> PrunedBackbone | None:
+    """The pruned backbone of a task or model, inside wrappers as well (PEFT), or None."""
+    return next((part for part in module.modules() if isinstance(part, PrunedBackbone)), None)

@@ -18,6 +18,7 @@ from terratorch_simpler.cli.options import (
     several,
 )
 from terratorch_simpler.criteria import CRITERIA, PROBE
+from terratorch_simpler.exporting.formats import Format, Quantized
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.tiles import DEFAULT_SAMPLES, Mask
 
@@ -199,6 +200,52 @@ def _report() -> ArgumentParser:
     return parser
 
 
+def _export() -> ArgumentParser:
+    parser = command(
+        "Write the model of a checkpoint in another format, and prove it: it is loaded in a fresh "
+        "process, and its output for a tile held against the checkpoint's.",
+        "export CHECKPOINT --to FORMAT --output PATH [options]",
+        "export last.ckpt --to onnx --output model.onnx --config burn_scars.yaml",
+        "Writes a file (onnx with what it expects beside it as JSON, pt2) or a folder (terratorch "
+        "for plain TerraTorch, safetensors for a model hub, vllm), or nothing where the proof "
+        "fails.",
+    )
+    add = group(parser, READ)
+    add("checkpoint", type=str, help="what a trainer saved of a TerraTorch task, pruned or full")
+    add(
+        "--config",
+        type=str | None,
+        metavar="TASK.yaml",
+        help="the task's config: its data gives the tile, and is written along",
+    )
+    add("--size", type=int | None, metavar="PIXELS", help="side of the tile, without a config")
+    add = group(parser, CHOOSE)
+    add(
+        "--to",
+        type=Format,
+        required=True,
+        metavar=f"{{{','.join(get_args(Format))}}}",
+        help="the format (required)",
+    )
+    add("--merge", action="store_true", help="write LoRA's adapters into the weights")
+    add(
+        "--quantize",
+        type=Quantized | None,
+        metavar=f"{{{','.join(get_args(Quantized))}}}",
+        help="int8 for onnx, bf16 for pt2; needs --config, for the accuracy before and after",
+    )
+    add("--opset", type=int | None, metavar="N", help="version of ONNX's operators")
+    add(
+        "--dynamic_size",
+        action="store_true",
+        help="let ONNX take images of any height and width, where the backbone can",
+    )
+    add = group(parser, WRITE)
+    add("--output", type=str, required=True, metavar="PATH", help="file or folder (required)")
+    add_common(add)
+    return parser
+
+
 def _backbones() -> ArgumentParser:
     parser = command(
         "List the backbones of TerraTorch's registry with family, depth, width and parameters, or "
@@ -310,6 +357,7 @@ COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], str]] = {
     "probe": (_probe, "measure what every depth offers, with labels"),
     "profile": (_profile, "measure what every depth costs"),
     "report": (_report, "write the report of a plan again"),
+    "export": (_export, "write a trained model in another format, proven"),
     "predict": (_predict, "make maps of scenes from an exported model"),
     "demo": (_demo, "do the main job on the embedded sample"),
     "backbones": (_backbones, "list which backbones can be cut"),

@@ -31,6 +31,7 @@ from terratorch_simpler.criteria import (
 from terratorch_simpler.files import write_files
 from terratorch_simpler.results.blocks import check_kept_blocks, keep_spec
 from terratorch_simpler.results.finetuned import FineTuned
+from terratorch_simpler.results.hub import PLAN, download, upload
 from terratorch_simpler.results.probe import LATER, Probe
 from terratorch_simpler.results.savings import Savings
 from terratorch_simpler.results.shown import Shown, looks
@@ -321,6 +322,51 @@ class PruningPlan(Shown, _Record):
                 "with keep_blocks"
             )
         return cls.from_json(path.read_bytes(), str(path))
+
+    @classmethod
+    def from_hub(
+        cls, repository: str, *, revision: str | None = None, filename: str = PLAN
+    ) -> PruningPlan:
+        """Read a plan from a repository of the Hugging Face hub, or from its cache.
+
+        Args:
+            repository: ``user/name``.
+            revision: Branch, tag or commit; None for the newest.
+            filename: Name of the plan there.
+
+        Raises:
+            FileNotFoundError: If there is no such repository, revision or file.
+            ValueError: If the hub cannot be reached, or as :meth:`load`.
+        """
+        return cls.from_json(
+            download(repository, revision, filename), f"{filename} of {repository}"
+        )
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        filename: str = PLAN,
+        private: bool = False,
+        overwrite: bool = False,
+    ) -> str:
+        """Write the plan into a repository of the Hugging Face hub.
+
+        Args:
+            repository: ``user/name``; made if there is none.
+            filename: Name of the plan there.
+            private: Make the repository a private one.
+            overwrite: Replace a plan that is there; the hub keeps the earlier one in its history.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            FileExistsError: If it is there and ``overwrite`` is False.
+            ValueError: If the hub refuses, or cannot be reached.
+        """
+        message = f"Plan: {self.depth} of {self.total_depth} blocks of {self.backbone.name}"
+        return upload(self.to_json(), repository, filename, private, overwrite, message)
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str) -> PruningPlan:

@@ -40,9 +40,9 @@ def plan_parts(plan: PruningPlan, warnings: Sequence[str] = ()) -> Iterator[Part
     yield _bold(decision_sentence(plan))
     yield from (Text(f"warning: {warning}") for warning in warnings)
     if plan.savings is not None:
-        yield _table(("", "full", "pruned", "ratio"), savings_rows(plan.savings))
+        yield table(("", "full", "pruned", "ratio"), savings_rows(plan.savings))
     decides = (f"{plan.criterion} (decides)", str(plan.depth), block_ranges(plan.kept_blocks))
-    yield _table(("criterion", "keeps", "blocks"), [decides, *others_rows(plan)])
+    yield table(("criterion", "keeps", "blocks"), [decides, *others_rows(plan)])
     yield Text(tiles_sentence(plan.tiles))
 
 
@@ -50,7 +50,7 @@ def probe_parts(probe: Probe) -> Iterator[Part]:
     """The table of a probe, and what it comes to."""
     used = f"{probe.train_tiles} training and {probe.val_tiles} validation tiles"
     yield _bold(f"{probe.backbone}: {probe.task} on {used}, frozen")
-    yield _table(probe_columns(probe), probe_rows(probe), numbers=probe_columns(probe)[:-1])
+    yield table(probe_columns(probe), probe_rows(probe), numbers=probe_columns(probe)[:-1])
     yield _bold(probe_sentence(probe))
     yield Text(f"{used} used, as the task gives them.")
 
@@ -61,7 +61,7 @@ def profile_parts(profile: Profile) -> Iterator[Part]:
         f"{profile.label}: batches of {profile.batch_size}, {profile.images}, on {profile.device}"
     )
     columns = (*PROFILE_COLUMNS, "time, MB")
-    yield _table(columns, profile_rows(profile), numbers=PROFILE_COLUMNS)
+    yield table(columns, profile_rows(profile), numbers=PROFILE_COLUMNS)
     yield Text("ms, MB, GFLOPs: one batch; MB: peak; train: one training step.")
     if profile.residual is not None:
         yield Text(
@@ -112,14 +112,21 @@ def _bold(sentence: str) -> Text:
     return Text(sentence, style="bold")
 
 
-def _table(
+def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()
 ) -> Table:
-    table = Table(box=None, pad_edge=False)
+    """A table without lines.
+
+    Args:
+        columns: Names of its columns.
+        rows: Its cells.
+        numbers: Columns that hold numbers.
+    """
+    found = Table(box=None, pad_edge=False)
     for column in columns:
         # Numbers stand right, and on one line.
         right = column in numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=bool(numbers))
+        found.add_column(column, justify="right" if right else "left", no_wrap=bool(numbers))
     for row in rows:
-        table.add_row(*row)
-    return table
+        found.add_row(*row)
+    return found

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from terratorch_simpler.callbacks import find_pruned
+from terratorch_simpler.backbones.pruned import find_pruned
 from tests.conftest import TINY
 from tests.rasters import BANDS
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from terratorch_simpler.callbacks import find_pruned
+from terratorch_simpler.backbones.pruned import find_pruned
 from tests.contract.conftest import (
     CE,
     KEPT,

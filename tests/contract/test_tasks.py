@@ -11,7 +11,7 @@ import rasterio
 import torch
 from torch import Tensor
 
-from terratorch_simpler.callbacks import find_pruned
+from terratorch_simpler.backbones.pruned import find_pruned
 from tests.contract.conftest import (
     CE,
     FULL,

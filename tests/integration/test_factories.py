@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from terratorch_simpler.callbacks import find_pruned
+from terratorch_simpler.backbones.pruned import find_pruned
 from terratorch_simpler.cli import main
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.task.config import TaskConfig

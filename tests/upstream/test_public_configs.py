@@ -11,7 +11,7 @@ import yaml
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from terratorch_simpler.callbacks import find_pruned
+from terratorch_simpler.backbones.pruned import find_pruned
 from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.rewrite import simpler_config
 from tests.contract.conftest import batches, changed, copy_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,6 +20,20 @@ Images = Tensor | Mapping[str, Tensor]
 
 Statistics = tuple[list[float], list[float]]
 """Mean and standard deviation of each band."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where pre-trained weights come from.
+
+    Attributes:
+        repository: Their repository on the hub; None if unknown.
+        licence: Their licence, as the hub writes it; None if unknown.
+    """
+
+    repository: str | None
+    licence: str | None
+
 
 Bands = int | Mapping[str, int] | None
 Arguments = Mapping[str, Any]
@@ -48,6 +63,7 @@ class Family(Generic[Module]):
         layout: What a file of weights has to look like, where the builder wants more than names.
         refused_arguments: Arguments with which the backbone cannot be pruned, and why.
         example_arguments: Arguments without which the builder gives nothing to measure.
+        repeats_outputs: Whether ``out_indices`` of the builder can name a block twice.
     """
 
     name: ClassVar[str]
@@ -63,6 +79,7 @@ class Family(Generic[Module]):
     layout: ClassVar[str | None] = None
     refused_arguments: ClassVar[Mapping[str, str]] = {}
     example_arguments: ClassVar[Arguments] = {}
+    repeats_outputs: ClassVar[bool] = False
 
     def knows(self, module: nn.Module) -> bool:
         """Whether a backbone is of the family: of its class, or of one that inherits from it."""
@@ -94,6 +111,18 @@ class Family(Generic[Module]):
         """Whether the registry itself, given these arguments, builds all blocks."""
         del arguments
         return True
+
+    def shallow(self, depth: int) -> dict[str, Any] | None:
+        """Arguments with which the builder makes the backbone of fewer blocks by itself.
+
+        Args:
+            depth: Number of its first blocks, each of which is to give an output.
+
+        Returns:
+            The arguments; None where it builds none but the full depth.
+        """
+        del depth
+        return None
 
     def known_arguments(self) -> set[str] | None:
         """Names that the builder takes, where it swallows any other; None where it refuses them."""
@@ -132,6 +161,11 @@ class Family(Generic[Module]):
             ValueError: If it publishes them, but not for these bands.
         """
         del name, arguments, bands
+        return None
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the pre-trained weights of a registry name come from; None if unknown."""
+        del name
         return None
 
     # Its layers

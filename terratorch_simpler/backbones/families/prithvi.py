@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from terratorch_simpler.backbones.families.family import Arguments, Family, Images, Statistics
+from terratorch_simpler.backbones.families.family import (
+    Arguments,
+    Family,
+    Images,
+    Origin,
+    Statistics,
+)
 from terratorch_simpler.backbones.families.stored import unwrapped
 
 if TYPE_CHECKING:
@@ -26,6 +32,7 @@ class Prithvi(Family["PrithviViT"]):
     per_block = ("vpt_prompt_embeddings", "vpt_dropout_layers")
     # TerraTorch replaces forward by a closure over the model it built.
     bound = ("forward",)
+    repeats_outputs = True
     refused_arguments: ClassVar = {
         "vit_adapter": "it reads blocks at fixed positions of the full depth: remove "
         "vit_adapter to prune"
@@ -34,6 +41,10 @@ class Prithvi(Family["PrithviViT"]):
     def owns(self, source: str, name: str) -> bool:
         """Names that begin with ``prithvi_eo_``."""
         return source == "terratorch" and name.startswith("prithvi_eo_")
+
+    def shallow(self, depth: int) -> dict[str, Any]:
+        """Its class takes ``depth``, and the builder hands it on."""
+        return {"depth": depth}
 
     def known_arguments(self) -> set[str]:
         """Arguments of TerraTorch's builder and of its class, since the builder takes any."""
@@ -75,6 +86,13 @@ class Prithvi(Family["PrithviViT"]):
             )
         index = [known.index(band) for band in bands]
         return [config["mean"][i] for i in index], [config["std"][i] for i in index]
+
+    def origin(self, name: str) -> Origin | None:
+        """As TerraTorch says; the models' own pages name the licence."""
+        from terratorch.models.backbones.prithvi_vit import pretrained_weights
+
+        found = pretrained_weights.get(name)
+        return None if found is None else Origin(found["hf_hub_id"], "apache-2.0")
 
     def special_tokens(self, module: PrithviViT) -> int:
         """The class token, and deep prompts (VPT), which stand behind it while a block runs."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from terratorch_simpler.backbones.families.family import Arguments, Family, Images, Statistics
+from terratorch_simpler.backbones.families.family import (
+    Arguments,
+    Family,
+    Images,
+    Origin,
+    Statistics,
+)
 
 if TYPE_CHECKING:
     from terratorch.models.backbones.terramind.model.terramind_vit import TerraMindViT
@@ -60,6 +66,15 @@ class TerraMind(Family["TerraMindViT"]):
             )
         index = [known.index(band) for band in bands]
         return [means[i] for i in index], [stds[i] for i in index]
+
+    def origin(self, name: str) -> Origin | None:
+        """As TerraTorch says; the models' own pages name the licence."""
+        from terratorch.models.backbones.terramind.model.terramind_register import (
+            pretrained_weights,
+        )
+
+        found = pretrained_weights.get(name)
+        return None if found is None else Origin(found["hf_hub_id"], "apache-2.0")
 
     def special_tokens(self, module: TerraMindViT) -> int:
         """Its registers."""

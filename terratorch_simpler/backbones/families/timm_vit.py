@@ -12,6 +12,7 @@ from terratorch_simpler.backbones.families.family import (
     Arguments,
     Family,
     Images,
+    Origin,
     check_size,
     first_convolution,
 )
@@ -58,6 +59,10 @@ class TimmViT(Family["TimmBackboneWrapper"]):
         """Where no ``out_indices`` are given."""
         return not arguments.get("out_indices")
 
+    def shallow(self, depth: int) -> dict[str, Any]:
+        """Timm hands ``depth`` on to its class, and gives the outputs that are named."""
+        return {"depth": depth, "out_indices": list(range(depth))}
+
     def stored(self, path: Path) -> Any:
         """As timm reads it, without its values where that is quicker; numpy's are up to a class."""
         from timm.models import load_state_dict
@@ -101,6 +106,13 @@ class TimmViT(Family["TimmBackboneWrapper"]):
         size = image_size(module)
         check_tokens(module, path, (first_convolution(module) or 3, size, size))
         return path
+
+    def origin(self, name: str) -> Origin | None:
+        """As timm says."""
+        from timm.models import get_pretrained_cfg
+
+        found = get_pretrained_cfg(name.removeprefix("timm_"), allow_unregistered=True)
+        return None if found is None else Origin(found.hf_hub_id, found.license)
 
     def special_tokens(self, module: TimmBackboneWrapper) -> int:
         """As timm says."""
