@@ -85,7 +85,7 @@ CASES: dict[str, tuple[str, int | list[int], Task, dict[str, Any]]] = {
         "timm_vit_small_patch14_dinov2",
         5,
         SEGMENT,
-        {"backbone_img_size": 224, **_selecting(12, PICTURES)},
+        {"backbone_img_size": 224, "backbone_out_indices": [2, 5, 8, 11], **PICTURES},
     ),
     "DOFA, segmentation": (
         "dofa_small_patch16_224",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
@@ -46,8 +47,9 @@ class SimplerRegistry(Set[str]):
             name: Name of the full backbone in TerraTorch's registry.
             keep_blocks: Number of first blocks to keep, or a sorted list of 0-based indices. Like
                 ``calibration`` it can be text, as it comes from TerraTorch's command line.
-            plan: Path of a saved plan. With ``keep_blocks`` also given they must agree; if the file
-                is gone, ``keep_blocks`` decides.
+            plan: Path of a saved plan, from the working directory or from the folder of a config
+                that the command line names. With ``keep_blocks`` also given they must agree; if the
+                file is gone, ``keep_blocks`` decides.
             calibration: Select now: ``{tiles: FOLDER, ...}`` with the arguments of
                 :class:`~terratorch_simpler.tiles.geotiff.GeoTiffTiles` and
                 :func:`~terratorch_simpler.selection.select.select`. With ``plan``, select once,
@@ -72,7 +74,7 @@ class SimplerRegistry(Set[str]):
 
         name = canonical_name(name)
         keep = _value(keep_blocks)
-        depth = Depth(keep, Path(plan) if plan is not None else None, _value(calibration))
+        depth = Depth(keep, _found(plan) if plan is not None else None, _value(calibration))
         try:
             check_name(name)
             depth.check_given(name)
@@ -121,6 +123,27 @@ def _value(given: Any) -> Any:
         return yaml.safe_load(given) if isinstance(given, str) else given
     except yaml.YAMLError:
         return given
+
+
+def _found(plan: str | Path) -> Path:
+    """Where a plan is: as its path says, or else beside a config that the command line names.
+
+    What builds a model is not told which config asks for it.
+    """
+    path = Path(plan)
+    beside = [] if path.is_absolute() else [folder / path for folder in _config_folders()]
+    return next((one for one in (path, *beside) if one.is_file()), path)
+
+
+def _config_folders() -> Iterator[Path]:
+    """Folders of the configs that the command line names."""
+    words = iter(sys.argv[1:])
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in ("-c", "--config"):
+            named = value if equals else next(words, None)
+            if named:
+                yield Path(named).parent
 
 
 @dataclass(frozen=True)
@@ -234,8 +257,6 @@ def register_when_imported() -> None:
 
     Importing TerraTorch takes tens of seconds, so that importing this package must not.
     """
-    import sys
-
     from wrapt import when_imported
 
     if "terratorch.registry" in sys.modules and hasattr(

@@ -162,10 +162,10 @@ def _content(path: Path) -> Mapping[str, Any]:
     try:
         with torch.serialization.safe_globals(_harmless()):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except PermissionError:
         raise
     except Exception as error:
-        # A file that torch did not write raises all kinds of things.
+        # A file that torch did not write, or not to its end, raises all kinds of things.
         raise ValueError(f"the checkpoint {path} {why_unreadable(path, error)}") from error
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise ValueError(

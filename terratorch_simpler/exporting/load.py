@@ -74,7 +74,7 @@ def build_bare(
 
 def bare_model_args(model_args: Mapping[str, Any]) -> dict[str, Any]:
     """The ``model_args`` that build the same model without weights, plan and tiles."""
-    from terratorch_simpler.backbones.build import canonical_name, without_weights
+    from terratorch_simpler.backbones.build import canonical_name, check_name, without_weights
     from terratorch_simpler.results.plan import SOURCE
 
     given = dict(model_args)
@@ -88,5 +88,7 @@ def bare_model_args(model_args: Mapping[str, Any]) -> dict[str, Any]:
     rest = {k: v for k, v in given.items() if not k.startswith(prefix)}
     # PrithviModelFactory has it without the prefix.
     rest |= {"pretrained": False} if "pretrained" in rest else {}
-    bare = without_weights(canonical_name(name.removeprefix(f"{SOURCE}_")), own)
+    full = canonical_name(name.removeprefix(f"{SOURCE}_"))
+    check_name(full)
+    bare = without_weights(full, own)
     return rest | {f"{prefix}{key}": value for key, value in bare.items()}
