@@ -48,6 +48,7 @@ ORDERS: Mapping[str, Sequence[str]] = {
         "selection",
         "probing",
         "profiling",
+        "predicting",
         "task",
         "exporting",
         "registry",

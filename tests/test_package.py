@@ -23,6 +23,8 @@ HEAVY = {"torch", "terratorch", "torchgeo", "lightning", "matplotlib", "rasterio
         "from terratorch_simpler.task.config import TaskConfig",
         "from terratorch_simpler import select_task",
         "import terratorch_simpler.cli.select, terratorch_simpler.cli.demo",
+        "import terratorch_simpler.cli.predict",
+        "from terratorch_simpler.results.deployment import Deployment",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_used(code: str) -> None:

@@ -296,12 +296,69 @@ def _demo() -> ArgumentParser:
     return parser
 
 
+def _predict() -> ArgumentParser:
+    parser = command(
+        "Make maps of whole scenes from an exported model, window by window, with onnxruntime: "
+        "without torch, in memory that does not grow with the height of a scene.",
+        "predict EXPORT.onnx SCENE.tif --output MAP.tif [options]\n"
+        "predict EXPORT.onnx SCENE ... --output FOLDER [options]",
+        "predict burn_scars.onnx scene.tif --output map.tif",
+        "Writes a GeoTIFF for each scene. A run that was stopped goes on where it was: finished "
+        "parts are kept in a hidden folder beside the map until it is complete.",
+    )
+    add = group(parser, READ)
+    add("model", type=str, metavar="EXPORT.onnx", help="a model that 'export --to onnx' wrote")
+    add(
+        "scenes",
+        type=str,
+        nargs="+",
+        metavar="SCENE",
+        help="files, globs, folders, archives or .txt lists of scenes",
+    )
+    several(add, "--dataset_bands", str, "BAND", "bands that the scenes hold, in order")
+    add = group(parser, RUN)
+    add(
+        "--crop",
+        type=int | None,
+        metavar="PIXELS",
+        help="height and width of a window, if the export takes any (default: its own)",
+    )
+    add(
+        "--stride",
+        type=int | None,
+        metavar="PIXELS",
+        help="from one window to the next (default: 192 of 224, in proportion)",
+    )
+    add(
+        "--delta",
+        type=int | None,
+        metavar="PIXELS",
+        help="border of a window that does not count (default: 8 of 224, in proportion)",
+    )
+    add("--padding", type=bool, default=True, help="reflect the scene at its edges (the default)")
+    add("--batch_size", type=int, metavar="N", default=4, help="windows in a run of the model")
+    add("--num_threads", type=int, metavar="N", default=0, help="threads, 0 for all cores")
+    add = group(parser, WRITE)
+    add(
+        "--output",
+        type=str,
+        required=True,
+        metavar="MAP.tif",
+        help="the map of one scene, or a folder for maps named after their scenes (required)",
+    )
+    add("--probabilities", action="store_true", help="a band of probabilities for each class")
+    add("--resume", action="store_true", help="keep maps that are there if they are the same")
+    add_common(add)
+    return parser
+
+
 COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], str]] = {
     "select": (_select, "choose a depth from unlabelled tiles"),
     "probe": (_probe, "measure what every depth offers, with labels"),
     "profile": (_profile, "measure what every depth costs"),
     "report": (_report, "write the report of a plan again"),
     "export": (_export, "write a trained model in another format, proven"),
+    "predict": (_predict, "make maps of scenes from an exported model"),
     "demo": (_demo, "do the main job on the embedded sample"),
     "backbones": (_backbones, "list which backbones can be cut"),
 }

@@ -108,8 +108,9 @@ class Deployment(_Record):
         task: What the model does.
         inputs: Its inputs, one a modality.
         no_data: The value of pixels without data; None where only NaN and infinity are that.
-        no_data_replace: What takes their place before they are normalised, where any band is
-            without data; None where they go in as they are.
+        no_data_replace: What takes the place of such values before they are normalised; None where
+            the model was trained without any, so that nothing is known to be right. A run reads the
+            mean of the band there then, and says so.
         output: Its output.
         dynamic_size: Whether it takes inputs of any height and width; those of the inputs are then
             what it was trained with.

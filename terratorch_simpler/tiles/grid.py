@@ -120,29 +120,35 @@ def open_raster(path: str) -> Iterator[Any]:
 
 
 def read_box(
-    source: Any, indexes: list[int], grid: Grid, row: int, column: int, size: int, nearest: bool
+    source: Any,
+    indexes: list[int],
+    grid: Grid,
+    row: int,
+    column: int,
+    shape: tuple[int, int],
+    nearest: bool,
 ) -> tuple[Image, Flags]:
-    """Read a square of a grid from an open raster, resampled where it has a grid of its own.
+    """Read a rectangle of a grid from an open raster, resampled where it has a grid of its own.
 
     Args:
         source: The raster.
         indexes: Its bands, counted from 1.
         grid: The grid.
-        row: First row of the square.
+        row: First row of the rectangle.
         column: First column.
-        size: Rows and columns.
+        shape: Rows and columns.
         nearest: Resample by the nearest pixel, as classes need; else between pixels.
 
     Returns:
-        Values [bands, size, size], and which are valid: the raster's own no-data value and masks
+        Values [bands, rows, columns], and which are valid: the raster's own no-data value and masks
         say so, and where it does not reach there are none.
     """
     resampling = Resampling.nearest if nearest else Resampling.bilinear
     step = Grid.of(source).along(grid)
     if step is not None:
         left, top = step * (column, row)
-        box = Box(_whole(top), _whole(left), _whole(size * step.e), _whole(size * step.a))
-        return _read_along(source, indexes, box, size, resampling)
+        box = Box(_whole(top), _whole(left), _whole(shape[0] * step.e), _whole(shape[1] * step.a))
+        return _read_along(source, indexes, box, shape, resampling)
     has_fill = source.nodata is not None or ColorInterp.alpha in source.colorinterp
     with WarpedVRT(
         source,
@@ -153,7 +159,7 @@ def read_box(
         resampling=resampling,
         add_alpha=not has_fill,
     ) as warped:
-        window = Window(column, row, size, size)
+        window = Window(column, row, shape[1], shape[0])
         values = warped.read(indexes, window=window, out_dtype="float32")
         return values, warped.read_masks(indexes, window=window) > 0
 
@@ -164,19 +170,19 @@ def _whole(pixels: float) -> float:
 
 
 def _read_along(
-    source: Any, indexes: list[int], box: Box, size: int, resampling: Resampling
+    source: Any, indexes: list[int], box: Box, shape: tuple[int, int], resampling: Resampling
 ) -> tuple[Image, Flags]:
-    values = np.zeros((len(indexes), size, size), np.float32)
-    valid = np.zeros((len(indexes), size, size), bool)
-    rows = _inside(box.top, box.height, source.height, size)
-    columns = _inside(box.left, box.width, source.width, size)
+    values = np.zeros((len(indexes), *shape), np.float32)
+    valid = np.zeros((len(indexes), *shape), bool)
+    rows = _inside(box.top, box.height, source.height, shape[0])
+    columns = _inside(box.left, box.width, source.width, shape[1])
     if rows is None or columns is None:
         return values, valid
     window = Window(
-        box.left + columns.start * box.width / size,
-        box.top + rows.start * box.height / size,
-        len(columns) * box.width / size,
-        len(rows) * box.height / size,
+        box.left + columns.start * box.width / shape[1],
+        box.top + rows.start * box.height / shape[0],
+        len(columns) * box.width / shape[1],
+        len(rows) * box.height / shape[0],
     )
     how = {"window": window, "out_shape": (len(indexes), len(rows), len(columns))}
     place = np.s_[:, rows.start : rows.stop, columns.start : columns.stop]

@@ -87,6 +87,7 @@ class Scene:
         mask: Which quality layer to read, if any.
         grid: Pixels of the finest of the bands that are asked for.
         taken: What it was taken for.
+        places: File and index of each band that is asked for.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Scene:
     mask: Mask | None = None
     grid: Grid = field(init=False)
     taken: Taken = field(init=False)
+    places: list[tuple[str, int]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the headers of the files that are needed.
@@ -114,7 +116,7 @@ class Scene:
             positions, sensor = self._positions(self.files.labels)
             places = [(self.files.files[position], 1) for position in positions]
             headers = {path: self._header(path) for path, _ in places}
-        self._places = places
+        self.places = places
         self.grid = self._common_grid([header.grid for header in headers.values()])
         labels = self.files.labels or [
             label or f"band {number}" for number, label in enumerate(header.labels, 1)
@@ -154,9 +156,9 @@ class Scene:
         """
         image = np.empty((len(self.bands), self.size, self.size), np.float32)
         valid = np.ones((self.size, self.size), bool)
-        for path in dict.fromkeys(path for path, _ in self._places):
-            found = [i for i, (place, _) in enumerate(self._places) if place == path]
-            indexes = [self._places[i][1] for i in found]
+        for path in dict.fromkeys(path for path, _ in self.places):
+            found = [i for i, (place, _) in enumerate(self.places) if place == path]
+            indexes = [self.places[i][1] for i in found]
             image[found], bands_valid = self._read(path, indexes, chip)
             valid &= bands_valid.all(axis=0)
         if self._quality is None:
@@ -171,9 +173,8 @@ class Scene:
     ) -> tuple[Image, Flags]:
         try:
             with open_raster(path) as source:
-                return read_box(
-                    source, indexes, self.grid, chip.row, chip.column, self.size, nearest
-                )
+                shape = (self.size, self.size)
+                return read_box(source, indexes, self.grid, chip.row, chip.column, shape, nearest)
         except (RasterioError, OSError) as error:
             self._unreadable(path, error)
 

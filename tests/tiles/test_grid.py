@@ -24,7 +24,7 @@ RGB = ["BLUE", "GREEN", "RED"]
 
 def box(path: Path, grid: Grid, row: int, column: int, size: int) -> tuple[NDArray[Any], Flags]:
     with rasterio.open(path) as source:
-        values, valid = read_box(source, [1], grid, row, column, size, nearest=False)
+        values, valid = read_box(source, [1], grid, row, column, (size, size), nearest=False)
     return values[0], valid[0]
 
 

@@ -1,0 +1,1 @@
+"""Maps of whole scenes from an exported model: by onnxruntime, numpy and rasterio alone."""
