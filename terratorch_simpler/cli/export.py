@@ -18,7 +18,7 @@ def run(options: Namespace) -> None:
         OSError: If a file is missing, is there already, or cannot be written.
     """
     console = Console(quiet=options.quiet, highlight=False)
-    reporter = ConsoleReporter(console)
+    reporter = ConsoleReporter(console, options.command_line)
     done = export(
         options.checkpoint,
         options.to,

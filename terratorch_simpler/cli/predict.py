@@ -72,7 +72,7 @@ def _make(
     from terratorch_simpler.predicting.partial import folder_of
     from terratorch_simpler.predicting.predict import make_map
 
-    reporter = ConsoleReporter(console)
+    reporter = ConsoleReporter(console, options.command_line)
     for job in jobs:
         console.print(
             f"{job.scene.name}: {job.scene.height:,} x {job.scene.width:,} px, "

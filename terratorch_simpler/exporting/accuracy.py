@@ -37,7 +37,9 @@ class ExportedModel(nn.Module):
 
             self._run = run
         else:
-            self._run = torch.export.load(path).module()
+            program = torch.export.load(path).module()
+            # Not as a module of this one, whose modes it does not take part in.
+            self._run = lambda *images: program(*images)
 
     def forward(self, images: Tensor | Mapping[str, Tensor], **_: Any) -> Any:
         """Run the export, and give what TerraTorch's models give."""

@@ -17,7 +17,7 @@ from terratorch_simpler.exporting.formats import (
     Quantized,
 )
 from terratorch_simpler.files import check_free, staged
-from terratorch_simpler.messages import Reporter
+from terratorch_simpler.messages import Reporter, one_line
 
 if TYPE_CHECKING:
     from terratorch_simpler.exporting.proof import Array, Proof
@@ -143,6 +143,8 @@ def export(
         reporter.say("Loading it in a fresh process ...")
         reference = _reference(source)
         measured, tolerance = _prove(source, to, staged_path, reference, quantize)
+        if dynamic_size:
+            _prove_other_size(source, to, staged_path, quantize, reporter)
         accuracy: Mapping[str, tuple[float, float]] = {}
         if quantize is not None:
             from terratorch_simpler.exporting.accuracy import compare_accuracy
@@ -262,6 +264,27 @@ def _prove(
             f"{allowed:.3g}: nothing was written"
         )
     return _measured(to, _size(path), proof, difference), tolerance
+
+
+def _prove_other_size(
+    source: Source, to: Format, path: Path, quantize: Quantized | None, reporter: Reporter
+) -> None:
+    """Hold an export against the checkpoint on a larger tile as well.
+
+    Raises:
+        ValueError: If either cannot take it, or they differ too much.
+    """
+    other = source.of_other_size()
+    side = other.inputs[0].shape[-1]
+    try:
+        _prove(other, to, path, _reference(other), quantize)
+    except Exception as error:
+        # The model raises what it likes at a size that it was not built for.
+        raise ValueError(
+            f"it does not take tiles of {side} px ({one_line(error, most=300)}): leave "
+            f"{reporter.option('dynamic_size')} out, or export a backbone of timm that is built "
+            "with dynamic_img_size"
+        ) from error
 
 
 def _others(source: Source) -> list[Measured]:

@@ -83,6 +83,17 @@ class Source:
         """Names of its modalities; None where there are none."""
         return [*self.image] if isinstance(self.image, Mapping) else None
 
+    def of_other_size(self) -> Source:
+        """The same with a tile of twice the height and width."""
+
+        def doubled(image: Tensor) -> Tensor:
+            return image.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+        image = self.image
+        if isinstance(image, Mapping):
+            return replace(self, image={name: doubled(one) for name, one in image.items()})
+        return replace(self, image=doubled(image))
+
 
 class Forward(nn.Module):
     """A task's model with tensors in and one tensor out.
@@ -175,7 +186,7 @@ def _backbone(task: Any, pruned: PrunedBackbone | None) -> Backbone:
 
     by_frame = bool(task.hparams["model_args"].get("backbone_use_temporal"))
     if pruned is not None:
-        family = pruned._family()
-        return Backbone(pruned, family, family.blocks(pruned), by_frame=by_frame)
+        # Its tiles are asked for, and not its blocks.
+        return Backbone(pruned, pruned._family(), "", by_frame=by_frame)
     full: nn.Module = task.model.get_submodule(backbone_place(task.model))
     return load_backbone(full)

@@ -61,7 +61,8 @@ def save_task(
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a segmentation task whose Prithvi keeps 5 of 12 blocks."""
-    return save_task(tmp_path_factory.mktemp("saved") / "model.ckpt", SEGMENTATION)
+    path = tmp_path_factory.mktemp("saved") / "model.ckpt"
+    return save_task(path, SEGMENTATION, ignore_index=-1)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,15 @@ from tests.conftest import TINY
 from tests.exporting.conftest import BACKBONE, SEGMENTATION, SIZE, UNET, save_task
 from tests.rasters import BANDS, write_tiles
 
+DINO = {
+    "backbone": "simpler_timm_vit_small_patch14_dinov2",
+    "backbone_keep_blocks": 2,
+    "backbone_img_size": 56,
+    "backbone_dynamic_img_size": True,
+    "decoder": "FCNDecoder",
+    "decoder_channels": 8,
+    "num_classes": 2,
+}
 MEANS, STDS = [1800.0] * 6, [400.0] * 6
 Write = Callable[..., Export]
 
@@ -133,14 +142,25 @@ def test_a_quantised_one_says_what_it_costs(saved: Path, tmp_path: Path, config:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("alone")
-def test_a_batch_and_a_size_of_any_length_can_be_taken(saved: Path, tmp_path: Path) -> None:
+def test_batches_and_where_it_can_tiles_of_any_size_are_taken(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    simpler.export(saved, "onnx", path)
+    _check_same(saved, path, [(1, 6, SIZE, SIZE), (3, 6, SIZE, SIZE)])
+    with pytest.raises(ValueError, match="leave dynamic_size out"):
+        simpler.export(saved, "onnx", path, dynamic_size=True, overwrite=True)
+    other = save_task(tmp_path / "timm.ckpt", DINO)
+    simpler.export(other, "onnx", path, dynamic_size=True, overwrite=True)
+    assert json.loads(path.with_suffix(".json").read_text())["dynamic_size"]
+    _check_same(other, path, [(1, 3, 56, 56), (2, 3, 84, 112)])
+
+
+def _check_same(checkpoint: Path, path: Path, shapes: list[tuple[int, ...]]) -> None:
     import onnxruntime
 
-    simpler.export(saved, "onnx", tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    model: Any = simpler.load(saved)
-    for count in (1, 3):
-        images = torch.randn(count, 6, SIZE, SIZE)
+    session = onnxruntime.InferenceSession(path)
+    model: Any = simpler.load(checkpoint)
+    for shape in shapes:
+        images = torch.randn(shape)
         (output,) = session.run(None, {"image": images.numpy()})
         with torch.inference_mode():
             expected = model(images).output.numpy()

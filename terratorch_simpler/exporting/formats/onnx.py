@@ -88,14 +88,15 @@ def write(
     except Exception as error:
         # It raises whatever the model's code does when it is traced.
         said = one_line(error.__cause__ or error, most=300)
-        way_out = ": leave --dynamic_size out" if dynamic_size else ""
+        way_out = ": leave dynamic_size out" if dynamic_size else ""
         raise ValueError(f"torch cannot export it to ONNX ({said}){way_out}") from error
-    program.model.metadata_props[METADATA_KEY] = source.deployment.to_json()
+    record = source.deployment.model_copy(update={"dynamic_size": dynamic_size}).to_json()
+    program.model.metadata_props[METADATA_KEY] = record
     weights = sum(value.nbytes for value in source.model.state_dict().values())
     program.save(path, external_data=weights > LARGEST)
     if quantize == "int8":
         _quantize(path)
-    path.with_suffix(".json").write_text(source.deployment.to_json())
+    path.with_suffix(".json").write_text(record)
 
 
 def _quantize(path: Path) -> None:
