@@ -16,7 +16,10 @@ from benchmarks.figure import draw, ratios_in
 from terratorch_simpler.files import write_files
 
 FOLDER = Path(__file__).parent
-SECTIONS = ("selection", "peers", "memory", "pruning", "finetuning", "archive", "profiling")
+SECTIONS = (
+    *("selection", "peers", "memory", "pruning", "finetuning", "archive", "profiling"),
+    *("exports", "maps"),
+)
 
 
 def main(sections: list[str]) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from terratorch_simpler.exporting.checkpoint import read_checkpoint
-from terratorch_simpler.exporting.export import _reference, _size, _write
+from terratorch_simpler.exporting.export import write_format
 from terratorch_simpler.exporting.formats import Format
+from terratorch_simpler.exporting.measure import reference_output, size_mb
 from terratorch_simpler.exporting.proof import largest_difference, run_fresh
 from terratorch_simpler.exporting.source import Source, read_source
 
@@ -39,7 +40,7 @@ PICTURES: dict[str, Any] = {
 }
 
 
-def _selecting(depth: int, model: dict[str, Any]) -> dict[str, Any]:
+def selecting(depth: int, model: dict[str, Any]) -> dict[str, Any]:
     """A model that takes four outputs over the full depth."""
     indices = [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
     return {**model, "necks": [{"name": "SelectIndices", "indices": indices}, *model["necks"]]}
@@ -52,20 +53,20 @@ CASES: dict[str, tuple[str, int | list[int], Task, dict[str, Any]]] = {
         "prithvi_eo_v2_tiny_tl",
         5,
         SEGMENT,
-        {**PRITHVI, **_selecting(12, UNET)},
+        {**PRITHVI, **selecting(12, UNET)},
     ),
     "Prithvi tiny, blocks 0, 2 and 5, regression": (
         "prithvi_eo_v2_tiny_tl",
         [0, 2, 5],
         REGRESS,
-        {**PRITHVI, **_selecting(12, UNET)},
+        {**PRITHVI, **selecting(12, UNET)},
     ),
     "Prithvi tiny, classification": ("prithvi_eo_v2_tiny_tl", 5, CLASSIFY, {**PRITHVI, **MEAN}),
     "Prithvi 300M TL, segmentation": (
         "prithvi_eo_v2_300_tl",
         5,
         SEGMENT,
-        {**PRITHVI, **_selecting(24, UNET)},
+        {**PRITHVI, **selecting(24, UNET)},
     ),
     "TerraMind tiny, two modalities, segmentation": (
         "terramind_v1_tiny",
@@ -73,7 +74,7 @@ CASES: dict[str, tuple[str, int | list[int], Task, dict[str, Any]]] = {
         SEGMENT,
         {
             **TWO,
-            **_selecting(12, UNET),
+            **selecting(12, UNET),
             "necks": [
                 {"name": "SelectIndices", "indices": [2, 5, 8, 11]},
                 {"name": "ReshapeTokensToImage", "remove_cls_token": False},
@@ -91,7 +92,7 @@ CASES: dict[str, tuple[str, int | list[int], Task, dict[str, Any]]] = {
         "dofa_small_patch16_224",
         4,
         SEGMENT,
-        {"backbone_model_bands": BANDS, **_selecting(12, UNET)},
+        {"backbone_model_bands": BANDS, **selecting(12, UNET)},
     ),
 }
 """Backbone, what is kept of it, task and what it takes, and the model."""
@@ -127,12 +128,12 @@ def measure() -> Iterator[tuple[str, dict[str, Any]]]:
             path = Path(folder) / "model.ckpt"
             save_checkpoint(path, name, keep, task, {**arguments, **model_args})
             source = read_source(read_checkpoint(path), None, False, None)
-            reference = _reference(source)
+            reference = reference_output(source)
             found = {"checkpoint": _row("checkpoint", path, source, reference)}
             for to in FORMATS:
                 out = Path(folder) / f"out-{to}.{to}"
                 try:
-                    _write(source, to, out, None, None, False)
+                    write_format(source, to, out, None, None, False)
                     found[to] = _row(to, out, source, reference)
                 except ValueError as error:
                     found[to] = {"refused": str(error)}
@@ -144,7 +145,7 @@ def _row(kind: str, path: Path, source: Source, reference: Any) -> dict[str, Any
     return {
         "differs": largest_difference(proof.output, reference),
         "largest": float(abs(reference).max()),
-        "mb": round(_size(path), 1),
+        "mb": round(size_mb(path), 1),
         "ms": [round(one, 1) for one in sorted(proof.milliseconds)],
         "median_ms": round(statistics.median(proof.milliseconds), 1),
         "peak_mb": None if proof.peak_mb is None else round(proof.peak_mb),

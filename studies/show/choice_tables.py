@@ -30,6 +30,31 @@ def criteria(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> s
     return "\n".join(parts)
 
 
+def gallery(found: dict[tuple[str, str], Curve], judged: Sequence[Judged]) -> str:
+    """What the default keeps on every task: a row for each kind of plan."""
+    of = by_way(judged)["tokens"]["simpler"]
+    rows = [
+        [
+            model,
+            task,
+            str(of[task, model].tiles),
+            "simpler",
+            _depths(of[task, model], found[task, model].total),
+            f"{of[task, model].retained:.0%}",
+            str(found[task, model].rows[-1].seeds),
+        ]
+        for task, model in _cases(found)
+    ]
+    columns = ("weights", "task", "tiles", "criterion", "keeps", "accuracy kept", "seeds")
+    return table(columns, rows)
+
+
+def _depths(row: Judged, total: int) -> str:
+    """The mean depth over draws of tiles, and the range where there is one."""
+    spread = f" ({row.lowest} to {row.highest})" if row.lowest < row.highest else ""
+    return f"{row.depth:.3g}{spread} of {total}"
+
+
 def by_way(judged: Sequence[Judged]) -> dict[str, dict[str, dict[tuple[str, str], Judged]]]:
     """Rows by pooling, way and case: of draws of 512 tiles, or of all where there are fewer."""
     found: dict[str, dict[str, dict[tuple[str, str], Judged]]] = {}

@@ -8,12 +8,21 @@ from typing import Any
 
 from studies.records import Choice, Judged, Labelled, Precision, Priced, Ranked, Row, Signs
 from studies.show.accuracy_tables import frontier, methods, probe, retention
-from studies.show.choice_tables import criteria, labels, precisions, rules, signs, stability
+from studies.show.choice_tables import (
+    criteria,
+    gallery,
+    labels,
+    precisions,
+    rules,
+    signs,
+    stability,
+)
 from studies.show.curves import measured
 from studies.tables import RESULTS, read_csv
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE, README = ROOT / "docs" / "evidence.md", ROOT / "README.md"
+GALLERY = ROOT / "docs" / "gallery.md"
 
 
 def filled(page: str, made: dict[str, str]) -> str:
@@ -34,7 +43,8 @@ def filled(page: str, made: dict[str, str]) -> str:
 def pages() -> dict[Path, str]:
     """The pages with the tables of today's results."""
     made = tables()
-    shown = {EVIDENCE: made, README: {"frontier": made["frontier"]}}
+    plans = {"gallery": gallery(measured(), _read(Judged, "criteria"))}
+    shown = {EVIDENCE: made, GALLERY: plans, README: {"frontier": made["frontier"]}}
     return {path: filled(path.read_text(), of) for path, of in shown.items()}
 
 

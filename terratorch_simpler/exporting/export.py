@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,54 +16,13 @@ from terratorch_simpler.exporting.formats import (
     Quantized,
 )
 from terratorch_simpler.files import check_free, staged
-from terratorch_simpler.messages import Reporter, one_line
+from terratorch_simpler.messages import Reporter
 
 if TYPE_CHECKING:
-    from terratorch_simpler.exporting.proof import Array, Proof
+    from terratorch_simpler.exporting.measure import Measured
     from terratorch_simpler.exporting.source import Source
 
 COLUMNS = ("model", "MB on disk", "ms a tile", "peak MB", "differs by")
-TOLERANCE: dict[Format, float] = {
-    "terratorch": 1e-6,
-    "safetensors": 1e-6,
-    "vllm": 1e-6,
-    "pt2": 1e-4,
-    "onnx": 1e-3,
-}
-"""Largest difference to the checkpoint's output, as a share of the largest value in it."""
-QUANTIZED_TOLERANCE = 0.25
-"""Root mean square of the difference of a quantised output, over the output's spread."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a fresh process took for one tile.
-
-    Attributes:
-        name: ``full``, ``checkpoint`` or the format.
-        megabytes: Size on disk, or of the weights where there is no file.
-        milliseconds: Time of each round on one tile.
-        peak_mb: The most memory that the process held; None where the system does not say.
-        difference: Largest difference to the checkpoint's output; None for what is no export.
-    """
-
-    name: str
-    megabytes: float
-    milliseconds: list[float]
-    peak_mb: float | None
-    difference: float | None
-
-    @property
-    def row(self) -> tuple[str, ...]:
-        """As a row of the table of :data:`COLUMNS`."""
-        low, high = min(self.milliseconds), max(self.milliseconds)
-        return (
-            self.name,
-            f"{self.megabytes:.1f}",
-            f"{statistics.median(self.milliseconds):.1f} ({low:.1f} to {high:.1f})",
-            "" if self.peak_mb is None else f"{self.peak_mb:.0f}",
-            "" if self.difference is None else f"{self.difference:.2g}",
-        )
 
 
 @dataclass(frozen=True)
@@ -132,6 +90,12 @@ def export(
     named = reporter.option("overwrite", True)
     check_free([path], overwrite, named)
     saved = read_checkpoint(checkpoint)
+    from terratorch_simpler.exporting.measure import (
+        compare,
+        prove,
+        prove_other_size,
+        reference_output,
+    )
     from terratorch_simpler.exporting.source import read_source
 
     reporter.say("Building the model ...")
@@ -139,12 +103,12 @@ def export(
     with staged(path, overwrite, named) as folder:
         reporter.say(f"Exporting to {to} ...")
         staged_path = folder / path.name
-        _write(source, to, staged_path, quantize, opset, dynamic_size)
+        write_format(source, to, staged_path, quantize, opset, dynamic_size)
         reporter.say("Loading it in a fresh process ...")
-        reference = _reference(source)
-        measured, tolerance = _prove(source, to, staged_path, reference, quantize)
+        reference = reference_output(source)
+        measured, tolerance = prove(source, to, staged_path, reference, quantize)
         if dynamic_size:
-            _prove_other_size(source, to, staged_path, quantize, reporter)
+            prove_other_size(source, to, staged_path, quantize, reporter)
         accuracy: Mapping[str, tuple[float, float]] = {}
         if quantize is not None:
             from terratorch_simpler.exporting.accuracy import compare_accuracy
@@ -152,7 +116,7 @@ def export(
             reporter.say("Validating before and after ...")
             accuracy = compare_accuracy(source, to, staged_path)
         reporter.say("Running the full model and the checkpoint, to compare ...")
-        rows = (*_others(source), measured)
+        rows = (*compare(source), measured)
         if to == "safetensors":
             from terratorch_simpler.exporting.formats.safetensors import add_checked
 
@@ -202,7 +166,7 @@ def check_options(
         check_installed()
 
 
-def _write(
+def write_format(
     source: Source,
     to: Format,
     path: Path,
@@ -221,99 +185,3 @@ def _write(
         module.write(source, path, opset, dynamic_size, quantize)
     else:
         module.write(source, path, quantize)
-
-
-def _reference(source: Source) -> Array:
-    """The checkpoint's own output for the tile."""
-    import torch
-
-    from terratorch_simpler.exporting.source import Forward
-
-    with torch.inference_mode():
-        output: Array = Forward(source.model, source.names)(*source.inputs).numpy()
-    return output
-
-
-def _prove(
-    source: Source, to: Format, path: Path, reference: Array, quantize: Quantized | None
-) -> tuple[Measured, str]:
-    """Run an export in a fresh process and hold its output against the checkpoint's.
-
-    Raises:
-        ValueError: If it does not run, or differs too much.
-    """
-    import numpy as np
-
-    from terratorch_simpler.exporting.proof import (
-        largest_difference,
-        relative_difference,
-        run_fresh,
-    )
-
-    proof = run_fresh(to, path, source)
-    difference = largest_difference(proof.output, reference)
-    if quantize is None:
-        allowed = TOLERANCE[to] * float(np.abs(reference).max())
-        found, tolerance = difference, f"{allowed:.2g} at most"
-    else:
-        found, allowed = relative_difference(proof.output, reference), QUANTIZED_TOLERANCE
-        tolerance = f"{allowed:g} of the output's spread at most, {found:.2g} found"
-    if not found <= allowed:
-        raise ValueError(
-            f"the output of the export differs from the checkpoint's by {found:.3g}, more than "
-            f"{allowed:.3g}: nothing was written"
-        )
-    return _measured(to, _size(path), proof, difference), tolerance
-
-
-def _prove_other_size(
-    source: Source, to: Format, path: Path, quantize: Quantized | None, reporter: Reporter
-) -> None:
-    """Hold an export against the checkpoint on a larger tile as well.
-
-    Raises:
-        ValueError: If either cannot take it, or they differ too much.
-    """
-    other = source.of_other_size()
-    side = other.inputs[0].shape[-1]
-    try:
-        _prove(other, to, path, _reference(other), quantize)
-    except Exception as error:
-        # The model raises what it likes at a size that it was not built for.
-        raise ValueError(
-            f"it does not take tiles of {side} px ({one_line(error, most=300)}): leave "
-            f"{reporter.option('dynamic_size')} out, or export a backbone of timm that is built "
-            "with dynamic_img_size"
-        ) from error
-
-
-def _others(source: Source) -> list[Measured]:
-    """The full model and the checkpoint, each in a fresh process."""
-    from terratorch_simpler.exporting.describe import full_name
-    from terratorch_simpler.exporting.proof import run_fresh
-
-    saved, found = source.saved, []
-    megabytes = sum(value.nbytes for value in source.task.state_dict().values()) / 1e6
-    if source.pruned is not None:
-        from terratorch_simpler.exporting.plain import OURS
-
-        arguments = {
-            key: value for key, value in source.arguments["model_args"].items() if key not in OURS
-        }
-        arguments["backbone"] = full_name(arguments)
-        proof = run_fresh("full", saved.path, source, model_args=arguments)
-        found.append(_measured("full", proof.weights_mb, proof, None))
-    proof = run_fresh("checkpoint", saved.path, source)
-    return [*found, _measured("checkpoint", megabytes, proof, None)]
-
-
-def _measured(name: str, megabytes: float, proof: Proof, difference: float | None) -> Measured:
-    return Measured(name, megabytes, proof.milliseconds, proof.peak_mb, difference)
-
-
-def _size(path: Path) -> float:
-    """MB of a file with what lies beside it under the same name, or of a folder."""
-    files: Sequence[Path] = [path, path.with_name(f"{path.name}.data")]
-    if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files if file.exists()) / 1e6

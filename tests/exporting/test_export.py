@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import terratorch_simpler as simpler
-from terratorch_simpler.exporting import export as exporting
+from terratorch_simpler.exporting import measure
 from terratorch_simpler.exporting.checkpoint import read_checkpoint
 from terratorch_simpler.exporting.export import Export
 from terratorch_simpler.exporting.proof import largest_difference, relative_difference
@@ -40,7 +40,7 @@ Write = Callable[..., Export]
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the full model and the checkpoint, which take a process each."""
-    monkeypatch.setattr(exporting, "_others", lambda _source: [])
+    monkeypatch.setattr(measure, "compare", lambda _source: [])
 
 
 @pytest.fixture(scope="module")
@@ -200,8 +200,8 @@ def test_adapters_are_merged_where_it_is_asked_for(tmp_path: Path) -> None:
 def test_an_export_that_differs_is_not_written(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reference = exporting._reference
-    monkeypatch.setattr(exporting, "_reference", lambda source: reference(source) + 1)
+    reference = measure.reference_output
+    monkeypatch.setattr(measure, "reference_output", lambda source: reference(source) + 1)
     with pytest.raises(ValueError, match="differs from the checkpoint's by 1, more than"):
         simpler.export(saved, "pt2", tmp_path / "model.pt2")
     assert list(tmp_path.iterdir()) == []
@@ -258,6 +258,17 @@ def test_tasks_and_backbones_that_cannot_be_exported_are_refused(tmp_path: Path)
     path = save_task(tmp_path / "a.ckpt", scalar, "ScalarRegressionTask")
     with pytest.raises(ValueError, match="holds a ScalarRegressionTask: SemanticSegmentation"):
         simpler.export(path, "pt2", tmp_path / "a.pt2")
+
+
+def test_what_draws_random_numbers_is_refused(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from terratorch_simpler.backbones.families.prithvi import Prithvi
+
+    # As TerraMind's thinking in modalities does.
+    monkeypatch.setattr(Prithvi, "generates", True)
+    with pytest.raises(ValueError, match="draws random numbers when it runs"):
+        simpler.export(saved, "onnx", tmp_path / "a.onnx")
 
 
 def test_the_note_of_the_callback_stands_in_for_a_config(saved: Path, tmp_path: Path) -> None:
