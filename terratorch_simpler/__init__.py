@@ -16,6 +16,9 @@ from terratorch_simpler.results.shown import Looks, show_with
 if TYPE_CHECKING:
     from terratorch_simpler import criteria
     from terratorch_simpler.callbacks import SimplerCallback
+    from terratorch_simpler.exporting.export import export
+    from terratorch_simpler.exporting.hub import HubModel
+    from terratorch_simpler.exporting.load import load
     from terratorch_simpler.layers.features import layer_features
     from terratorch_simpler.probing.probe import probe
     from terratorch_simpler.profiling.profile import profile
@@ -30,14 +33,17 @@ if TYPE_CHECKING:
 
 __all__ = (
     "GeoTiffTiles",
+    "HubModel",
     "LayerSimilarity",
     "Probe",
     "Profile",
     "PruningPlan",
     "SimplerCallback",
     "criteria",
+    "export",
     "layer_features",
     "linear_cka",
+    "load",
     "probe",
     "profile",
     "prune",

@@ -31,7 +31,12 @@ LARGE = 1_700_000_000
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
+    """One thread here and in every process that a test starts.
+
+    Where threads of several processes wait for each other, all of them are many times slower.
+    """
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def free_memory() -> None:

@@ -15,8 +15,8 @@ from terratorch_simpler.exporting.card import Parent
 from terratorch_simpler.exporting.checkpoint import SavedTask
 from terratorch_simpler.exporting.describe import describe, parent_of
 from terratorch_simpler.exporting.load import bare_model_args, build_saved
+from terratorch_simpler.exporting.merge import PEFT, merged
 from terratorch_simpler.exporting.tile import build_data, data_of, random_tile, real_tile
-from terratorch_simpler.messages import one_line
 from terratorch_simpler.results.deployment import Deployment, Task
 from terratorch_simpler.task.preprocessing import preprocessing_of
 
@@ -136,7 +136,8 @@ def read_source(saved: SavedTask, config: Path | None, merge: bool, size: int | 
         raise ValueError(
             f"{saved.path} holds a {type(task).__name__}: {', '.join(KINDS)} can be exported"
         )
-    saved = _merged(saved, task, merge)
+    if saved.model_args.get(PEFT) is not None:
+        saved = merged(saved, task, merge)
     pruned = find_pruned(task)
     backbone = _backbone(task, pruned)
     if backbone.family.generates:
@@ -156,28 +157,6 @@ def read_source(saved: SavedTask, config: Path | None, merge: bool, size: int | 
     deployment = describe(saved, task, pruned, kind, image, stated)
     parent = parent_of(saved, backbone.family)
     return Source(saved, task, pruned, data, datamodule, image, tile, deployment, parent)
-
-
-def _merged(saved: SavedTask, task: LightningModule, merge: bool) -> SavedTask:
-    """The checkpoint without LoRA, whose adapters go into the weights of the task."""
-    if saved.model_args.get("peft_config") is None:
-        return saved
-    if not merge:
-        raise ValueError(
-            f"{saved.path} holds adapters of peft beside the weights (peft_config): --merge writes "
-            "them into the weights"
-        )
-    model: Any = task.model
-    wrapper = model.encoder
-    try:
-        model.encoder = wrapper.merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError) as error:
-        raise ValueError(
-            f"the adapters of {saved.path} cannot be merged: {one_line(error)}"
-        ) from error
-    arguments = {k: v for k, v in saved.model_args.items() if k != "peft_config"}
-    parameters = {**saved.hyper_parameters, "model_args": arguments}
-    return replace(saved, hyper_parameters=parameters, state_dict=task.state_dict())
 
 
 def _backbone(task: Any, pruned: PrunedBackbone | None) -> Backbone:

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from scripts.run_tutorials import run
+from scripts.run_tutorials import TUTORIALS, run
 from tests.docs.pages import NOTEBOOKS, named
 
 MOST_BYTES = 1_000_000
@@ -72,13 +72,37 @@ def test_it_is_short(path: Path) -> None:
     assert max(len(cell.source.splitlines()) for cell in notebook.cells) <= MOST_LINES
 
 
-@notebooks
-@pytest.mark.slow
-def test_it_runs(path: Path) -> None:
-    result = run(path)
-    assert result.error is None, result.error.trace
-    # A command that fails stops no notebook.
-    assert [text for text in texts(result.nb) if FAILED.search(text)] == []
+class Runs:
+    """A notebook is run; one class each, so that workers of pytest share them."""
+
+    name: str
+
+    @pytest.mark.slow
+    def test_it_runs(self) -> None:
+        result = run(TUTORIALS / f"{self.name}.ipynb")
+        assert result.error is None, result.error.trace
+        # A command that fails stops no notebook.
+        assert [text for text in texts(result.nb) if FAILED.search(text)] == []
+
+
+class TestFirstCut(Runs):
+    name = "first_cut"
+
+
+class TestYourOwnConfig(Runs):
+    name = "your_own_config"
+
+
+class TestWithLabels(Runs):
+    name = "with_labels"
+
+
+class TestDeploy(Runs):
+    name = "deploy"
+
+
+def test_every_tutorial_is_run() -> None:
+    assert {one.name for one in Runs.__subclasses__()} == {path.stem for path in NOTEBOOKS}
 
 
 def test_a_tutorial_runs_in_this_environment(tmp_path: Path) -> None:

@@ -184,10 +184,9 @@ def test_adapters_are_merged_where_it_is_asked_for(tmp_path: Path) -> None:
     torch.save(content, path)
     with pytest.raises(ValueError, match="--merge writes them into the weights"):
         simpler.export(path, "pt2", tmp_path / "a.pt2")
-    done = simpler.export(path, "pt2", tmp_path / "a.pt2", merge=True)
-    (measured,) = done.measured
-    assert measured.difference is not None
-    assert measured.difference < 1e-4
+    simpler.export(path, "pt2", tmp_path / "a.pt2", merge=True)
+    # In plain TerraTorch as well: queries, keys and values are one layer again.
+    simpler.export(path, "terratorch", tmp_path / "plain", merge=True)
     with_adapters: Any = simpler.load(path)
     images = torch.randn(1, 6, SIZE, SIZE)
     with torch.inference_mode():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +26,6 @@ def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [program, *arguments],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -50,9 +48,9 @@ def test_two_devices_make_the_plan_of_one(tmp_path: Path) -> None:
     assert done.stdout.count("Written: ") == 1
     one, two = (PruningPlan.load(tmp_path / name / "plan.json") for name in ("1", "2"))
     assert one.tiles.used == 69
-    # Each selection measured its own times.
+    # Each selection was made at its own time, and measured its own.
     assert two.savings is not None
-    assert two.model_copy(update={"savings": one.savings}) == one
+    assert two.model_copy(update={"savings": one.savings, "made": one.made}) == one
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_a_plan_is_compared_and_kept_as_it_was(
     assert both.savings is not None
     assert probed.savings is not None
     assert both.savings.pruned.flops == probed.savings.pruned.flops
-    # Each selection measured its own times.
-    assert both.model_copy(update={"savings": probed.savings}) == probed
+    # Each selection was made by its own command, and measured its own times.
+    assert both.model_copy(update={"savings": probed.savings, "made": probed.made}) == probed
     assert "What labels say" in Path("both/report.html").read_text()
     assert "Chosen without labels" in capsys.readouterr().out
