@@ -25,6 +25,10 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 KERNEL = "tutorials"
 STYLE = re.compile(r"\x1b\[[\d;]*m")
 """Colours and bold type of a terminal, which a page shows as characters."""
+LINE_UP = re.compile(r"[^\n]*\n\x1b\[1A\x1b\[2K")
+"""A line that a terminal takes away again, as rich does with its bars."""
+CONTROL = re.compile(r"\x1b\[\??[\d;]*[A-Za-z]")
+"""What else moves the cursor, clears a line or hides something."""
 SECONDS = 900
 """Of a cell at most: a machine may be busy."""
 
@@ -91,7 +95,7 @@ def _joined(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
 
 def drawn(text: str) -> str:
     """Plain text as a terminal shows it in the end: a carriage return begins a line anew."""
-    plain = STYLE.sub("", text)
+    plain = CONTROL.sub("", LINE_UP.sub("", STYLE.sub("", text)))
     lines = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in plain.split("\n"))
     return "\n".join(lines)
 

@@ -74,9 +74,10 @@ def _make(
 
     reporter = ConsoleReporter(console, options.command_line)
     for job in jobs:
+        count = len(job.tiling)
         console.print(
-            f"{job.scene.name}: {job.scene.height:,} x {job.scene.width:,} px, "
-            f"{len(job.tiling):,} windows"
+            f"{job.scene.name.rpartition('/')[2]}: {job.scene.height:,} x {job.scene.width:,} px, "
+            f"{count:,} window{'s' * (count != 1)}"
         )
         try:
             with _progress(console, job.path) as progress:

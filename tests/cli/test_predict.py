@@ -59,7 +59,7 @@ def test_a_map_is_made_without_torch(folder: Path) -> None:
     heavy = {"torch", "terratorch", "torchgeo", "lightning", "matplotlib", "scipy", "pandas"}
     assert not heavy & set(loaded.split())
     assert {"onnxruntime", "rasterio"} < set(loaded.split())
-    assert lines[0].endswith("scenes/s0.tif: 100 x 80 px, 12 windows")
+    assert lines[0].endswith("s0.tif: 100 x 80 px, 12 windows")
     assert lines[1] == "map.tif: 3 of 12 windows"
     assert lines[-1].startswith("Written: map.tif (0.01 megapixels in ")
     assert lines[-1].endswith(" s a megapixel)")

@@ -15,6 +15,7 @@ from scripts.run_tutorials import drawn, tidy
         ("\rSelecting:   0%\rSelecting:  50%\r               \r", ""),
         ("\rSelecting:  50%\rdone\nnext\r\n", "done\nnext\n"),
         ("\x1b[1mkeeps\x1b[0m\x1b[35m 10\x1b[0m\n", "keeps 10\n"),
+        ("\x1b[?25l\x1b[2Kmap.tif 1/9\n\x1b[1A\x1b[2KWritten\n", "Written\n"),
         ("plain\n  indented\n", "plain\n  indented\n"),
     ],
 )
