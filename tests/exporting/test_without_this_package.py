@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -33,8 +34,10 @@ def python() -> str:
     (site,) = folder.glob("lib/python*/site-packages")
     # What a file of paths in there names is not followed: this package is such a path.
     (site / "others.pth").write_text(f"{installed}\n")
-    code = "import torch, terratorch_simpler"
-    done = subprocess.run([found, "-c", code], capture_output=True, text=True, check=False)
+    # -P: what lies in the working directory is not to be found either.
+    line = [found, "-P", "-c", "import torch, terratorch_simpler"]
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(line, env=bare, capture_output=True, text=True, check=False)
     assert "No module named 'terratorch_simpler'" in done.stderr
     return str(found)
 
@@ -43,6 +46,7 @@ def python() -> str:
 def test_they_give_the_same(
     saved: Path, tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     source = read_source(read_checkpoint(saved), None, False, None)
     reference = reference_output(source)
     (tmp_path / "plain").mkdir()
