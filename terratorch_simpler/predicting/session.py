@@ -15,7 +15,6 @@ from terratorch_simpler.messages import one_line
 from terratorch_simpler.results.deployment import METADATA_KEY, OF_PIXELS, Deployment, ModelInput
 from terratorch_simpler.tiles.grid import Image
 
-EXTRA = "terratorch-simpler[onnx]"
 EXPORT = "terratorch-simpler export CHECKPOINT --to onnx --output model.onnx"
 
 
@@ -119,7 +118,7 @@ def _open(path: Path, num_threads: int) -> Any:
     except ImportError as error:
         raise ValueError(
             f"maps are made by onnxruntime, which cannot be imported ({one_line(error)}): "
-            f"pip install {EXTRA}"
+            "pip install onnxruntime"
         ) from error
     options = runtime.SessionOptions()
     options.intra_op_num_threads = num_threads

@@ -38,9 +38,7 @@ def check_installed() -> None:
 
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ValueError(
-            f"{', '.join(missing)} missing: install with pip install 'terratorch-simpler[onnx]'"
-        )
+        raise ValueError(f"{', '.join(missing)} missing: pip install {' '.join(missing)}")
 
 
 def write(
