@@ -35,7 +35,7 @@ def python() -> str:
     # What a file of paths in there names is not followed: this package is such a path.
     (site / "others.pth").write_text(f"{installed}\n")
     # -P: what lies in the working directory is not to be found either.
-    line = [found, "-P", "-c", "import torch, terratorch_simpler"]
+    line = [str(found), "-P", "-c", "import torch, terratorch_simpler"]
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(line, env=bare, capture_output=True, text=True, check=False)
     assert "No module named 'terratorch_simpler'" in done.stderr
