@@ -92,7 +92,7 @@ CASES: dict[str, tuple[str, int | list[int], Task, dict[str, Any]]] = {
         "dofa_small_patch16_224",
         4,
         SEGMENT,
-        {"backbone_model_bands": BANDS, **selecting(12, UNET)},
+        {"backbone_model_bands": BANDS, "backbone_out_indices": [2, 5, 8, 11], **UNET},
     ),
 }
 """Backbone, what is kept of it, task and what it takes, and the model."""
