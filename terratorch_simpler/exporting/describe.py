@@ -12,6 +12,7 @@ from torch import Tensor
 
 from terratorch_simpler.exporting.card import Parent
 from terratorch_simpler.exporting.checkpoint import SavedTask
+from terratorch_simpler.exporting.load import full_name
 from terratorch_simpler.results.deployment import (
     Deployment,
     ModelInput,
@@ -19,7 +20,6 @@ from terratorch_simpler.results.deployment import (
     ModelRecord,
     Task,
 )
-from terratorch_simpler.results.plan import SOURCE
 from terratorch_simpler.task.preprocessing import IMAGE
 
 if TYPE_CHECKING:
@@ -96,21 +96,13 @@ def _input(name: str, image: Tensor, known: Mapping[str, Any]) -> ModelInput:
 def parent_of(saved: SavedTask, family: Family[Any]) -> Parent:
     """The weights that a model was fine-tuned from, as far as its arguments say."""
     from terratorch_simpler.backbones.checkpoints import find_checkpoint, reads_weights
+    from terratorch_simpler.task.build import backbone_arguments
 
-    prefix = "backbone_"
-    given = saved.model_args
-    own = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
+    own = backbone_arguments(saved.model_args)
     if not reads_weights(family, own):
         return Parent()
     file = find_checkpoint(family, own)
     if file is not None:
         return Parent(file=Path(str(file.file)).name)
-    origin = family.origin(full_name(given))
+    origin = family.origin(full_name(saved.model_args))
     return Parent(origin.repository, origin.licence) if origin is not None else Parent()
-
-
-def full_name(model_args: Mapping[str, Any]) -> str:
-    """Name of the full backbone."""
-    from terratorch_simpler.backbones.build import canonical_name
-
-    return canonical_name(str(model_args["backbone"]).removeprefix(f"{SOURCE}_"))

@@ -74,21 +74,32 @@ def build_bare(
 
 def bare_model_args(model_args: Mapping[str, Any]) -> dict[str, Any]:
     """The ``model_args`` that build the same model without weights, plan and tiles."""
-    from terratorch_simpler.backbones.build import canonical_name, check_name, without_weights
-    from terratorch_simpler.results.plan import SOURCE
+    from terratorch_simpler.backbones.build import check_name, without_weights
+    from terratorch_simpler.task.build import backbone_arguments
 
     given = dict(model_args)
     if given.get("backbone_keep_blocks") is not None:
         given = {key: value for key, value in given.items() if key not in OF_PLAN}
-    name = given.get("backbone")
-    if not isinstance(name, str):
+    if not isinstance(given.get("backbone"), str):
         return given
-    prefix = "backbone_"
-    own = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
-    rest = {k: v for k, v in given.items() if not k.startswith(prefix)}
+    own = backbone_arguments(given)
+    rest = {key: value for key, value in given.items() if key not in _prefixed(own)}
     # PrithviModelFactory has it without the prefix.
     rest |= {"pretrained": False} if "pretrained" in rest else {}
-    full = canonical_name(name.removeprefix(f"{SOURCE}_"))
-    check_name(full)
-    bare = without_weights(full, own)
-    return rest | {f"{prefix}{key}": value for key, value in bare.items()}
+    name = full_name(given)
+    check_name(name)
+    bare = without_weights(name, own)
+    return rest | _prefixed(bare)
+
+
+def _prefixed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone's arguments as a model factory takes them."""
+    return {f"backbone_{key}": value for key, value in arguments.items()}
+
+
+def full_name(model_args: Mapping[str, Any]) -> str:
+    """Name of the full backbone that ``model_args`` name."""
+    from terratorch_simpler.backbones.build import canonical_name
+    from terratorch_simpler.results.plan import SOURCE
+
+    return canonical_name(str(model_args["backbone"]).removeprefix(f"{SOURCE}_"))

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from terratorch_simpler.exporting.describe import full_name
 from terratorch_simpler.exporting.formats import Format, Quantized
+from terratorch_simpler.exporting.load import full_name
 from terratorch_simpler.exporting.plain import OURS
 from terratorch_simpler.exporting.proof import (
     Array,

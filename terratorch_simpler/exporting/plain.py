@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from terratorch_simpler.exporting.load import OF_PLAN
-from terratorch_simpler.results.plan import SOURCE
+from terratorch_simpler.exporting.load import OF_PLAN, full_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +46,7 @@ def plain_model(model_args: Mapping[str, Any], pruned: PrunedBackbone | None) ->
     """
     if pruned is None:
         return PlainModel(dict(model_args), 0)
-    name, depth = str(model_args["backbone"]).removeprefix(f"{SOURCE}_"), len(pruned.kept_blocks)
+    name, depth = full_name(model_args), len(pruned.kept_blocks)
     family = pruned._family()
     own = {key: value for key, value in model_args.items() if key not in OURS}
     shallow = family.shallow(depth)
@@ -79,10 +78,9 @@ def plain_model(model_args: Mapping[str, Any], pruned: PrunedBackbone | None) ->
 def _check_same(name: str, plain: Mapping[str, Any], pruned: PrunedBackbone) -> None:
     """Refuse a plain backbone whose weights have other names or shapes."""
     from terratorch_simpler.backbones.build import sketch
+    from terratorch_simpler.task.build import backbone_arguments
 
-    prefix = "backbone_"
-    arguments = {k.removeprefix(prefix): v for k, v in plain.items() if k.startswith(prefix)}
-    built = sketch(name, arguments)
+    built = sketch(name, backbone_arguments(plain))
     theirs = {key: value.shape for key, value in built.state_dict().items()}
     ours = {key: value.shape for key, value in pruned.state_dict().items()}
     if theirs != ours:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from terratorch_simpler.results.blocks import check_kept_blocks
+from terratorch_simpler.results.reading import read_record
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "terratorch_simpler"
@@ -162,29 +162,11 @@ class Deployment(_Record):
         Raises:
             ValueError: If it is no such record, is of a newer schema or contradicts itself.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ValueError(
-                f"{source} does not say what the model expects: not JSON ({error})"
-            ) from error
-        version = data.get("schema_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
-            raise ValueError(
-                f"{source} does not say what the model expects: it has no schema_version"
-            )
-        if version > SCHEMA_VERSION:
-            raise ValueError(
-                f"{source} has deployment schema {version}, this version reads up to "
-                f"{SCHEMA_VERSION}: upgrade terratorch-simpler"
-            )
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise ValueError(
-                f"{source} does not say rightly what the model expects: "
-                f"{where + ': ' if where else ''}{reason}"
-            ) from error
+        return read_record(
+            cls,
+            text,
+            SCHEMA_VERSION,
+            f"{source} has deployment schema",
+            f"{source} does not say what the model expects",
+            f"{source} does not say rightly what the model expects",
+        )

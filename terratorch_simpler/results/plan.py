@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -13,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_serializer,
     model_serializer,
     model_validator,
@@ -34,6 +32,7 @@ from terratorch_simpler.results.finetuned import FineTuned
 from terratorch_simpler.results.hub import PLAN, download, upload
 from terratorch_simpler.results.made import Made
 from terratorch_simpler.results.probe import LATER, Probe
+from terratorch_simpler.results.reading import read_record
 from terratorch_simpler.results.savings import Savings
 from terratorch_simpler.results.shown import Shown, looks
 from terratorch_simpler.results.tiles import TilesRecord
@@ -385,27 +384,14 @@ class PruningPlan(Shown, _Record):
     @classmethod
     def from_json(cls, text: str | bytes, source: str) -> PruningPlan:
         """As :meth:`load`, from JSON text; ``source`` names it in messages."""
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{source} is not a plan: not JSON ({error})") from error
-        version = data.get("schema_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
-            raise ValueError(f"{source} is not a plan: it has no schema_version")
-        if version > SCHEMA_VERSION:
-            raise ValueError(
-                f"{source} has plan schema {version}, this version reads up to {SCHEMA_VERSION}: "
-                "upgrade terratorch-simpler"
-            )
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise ValueError(
-                f"{source} is not a valid plan: {where + ': ' if where else ''}{reason}"
-            ) from error
+        return read_record(
+            cls,
+            text,
+            SCHEMA_VERSION,
+            f"{source} has plan schema",
+            f"{source} is not a plan",
+            f"{source} is not a valid plan",
+        )
 
     def check_backbone(self, name: str | None, depth: int, fingerprint: str | None) -> None:
         """Refuse a backbone that the plan was not made for.

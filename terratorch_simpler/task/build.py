@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,7 +127,7 @@ class BuiltTask:
     @property
     def backbone_arguments(self) -> dict[str, Any]:
         """What the registry's builder takes."""
-        return _backbone_arguments(self.arguments)
+        return backbone_arguments(self.arguments)
 
 
 def build_task(config: TaskConfig, blocks: str | None = None) -> BuiltTask:
@@ -137,7 +138,7 @@ def build_task(config: TaskConfig, blocks: str | None = None) -> BuiltTask:
         ValueError: If the config is wrong.
     """
     name = canonical_name(config.backbone)
-    found = check_arguments(name, _backbone_arguments(config.model_args), blocks)
+    found = check_arguments(name, backbone_arguments(config.model_args), blocks)
     with Loading() as loading:
         cli = _build(config)
     # What jsonargparse made of them: numbers like 1e-4 are text to a plain YAML reader.
@@ -161,7 +162,7 @@ def _is_changed(built: BuiltTask) -> bool:
     )
 
 
-def _backbone_arguments(model_args: dict[str, Any]) -> dict[str, Any]:
+def backbone_arguments(model_args: Mapping[str, Any]) -> dict[str, Any]:
     """What the registry's builder takes; the temporal wrapper's arguments are the factory's."""
     prefix = "backbone_"
     given = {k.removeprefix(prefix): v for k, v in model_args.items() if k.startswith(prefix)}
@@ -184,7 +185,7 @@ def _build(config: TaskConfig) -> Any:
     except Exception as error:
         # Whatever a task, datamodule or trainer raises is about the config.
         family = name_family(canonical_name(config.backbone)) or STRUCTURE
-        checkpoint = find_checkpoint(family, _backbone_arguments(config.model_args))
+        checkpoint = find_checkpoint(family, backbone_arguments(config.model_args))
         weights = f" with the checkpoint {checkpoint.file}" if checkpoint is not None else ""
         raise ValueError(
             f"TerraTorch cannot build the task of {path}{weights}: {_plainly(str(error))}"
