@@ -102,10 +102,14 @@ def hsic_of(grams: Tensor) -> Tensor:
     """The same from centred Gram matrices [L, n, n], which are overwritten."""
     n = grams.shape[1]
     terms = []
-    # A few rows at a time stay in the cache as float64.
-    for rows in torch.split(u_centered(grams), ROWS_AT_A_TIME, dim=1):
-        flat = _float64(rows.flatten(1))
-        terms.append(flat @ flat.T)
+    centred = u_centered(grams)
+    for start in range(0, n, ROWS_AT_A_TIME):
+        end = min(start + ROWS_AT_A_TIME, n)
+        # A few rows at a time stay in the cache as float64; what lies right of the diagonal stands
+        # below it again.
+        for times, columns in ((1, slice(start, end)), (2, slice(end, n))):
+            flat = _float64(centred[:, start:end, columns].flatten(1))
+            terms.append(times * (flat @ flat.T))
     return torch.stack(terms).sum(dim=0) / (n * (n - 3))
 
 
@@ -184,6 +188,7 @@ class GroupedMetric(Metric):
     def __init__(self, shape: Sequence[int], dtype: torch.dtype, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._none = torch.empty(0, *shape, dtype=dtype)
+        self._last: int | None = None
         self.add_state("terms", default=[], dist_reduce_fx="cat")
         self.add_state("groups", default=[], dist_reduce_fx="cat")
 
@@ -197,12 +202,17 @@ class GroupedMetric(Metric):
         """
         assert isinstance(self.terms, list)
         assert isinstance(self.groups, list)
-        numbers = dim_zero_cat(self.groups).tolist() if self.groups else []
-        if group is not None and numbers[-1:] == [group]:
+        if group is not None and self._last == group:
             del self.terms[-1], self.groups[-1]
-        number = len(numbers) if group is None else group
-        self.groups.append(torch.tensor([number], device=self.device))
+        self._last = len(self.groups) if group is None else group
+        # Filled on the device: a copy from the host would wait for it.
+        self.groups.append(torch.full((1,), self._last, device=self.device))
         self.terms.append(terms[None].to(self.device))
+
+    def reset(self) -> None:
+        """As torchmetrics does."""
+        super().reset()
+        self._last = None
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics does, also where a process had no group."""

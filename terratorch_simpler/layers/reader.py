@@ -19,7 +19,7 @@ from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.backbones.families import Images
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.precision import full_float32
-from terratorch_simpler.tiles.batches import modalities_of
+from terratorch_simpler.tiles.batches import modalities_of, pinned
 
 Index = tuple[Any, ...]
 
@@ -149,7 +149,7 @@ class LayerReader:
         first, end = patches.min(), patches.max() + 1
         # A slice is a view, which spares a copy of all tokens of every layer.
         together = len(patches) == end - first
-        index = slice(first, end) if together else torch.from_numpy(patches).to(tokens.device)
+        index = slice(first, end) if together else send(patches, tokens.device)
         return slice(None), index
 
     def _reduce(self, tokens: Tensor) -> Tensor:
@@ -198,6 +198,14 @@ class LayerReader:
         raise ValueError(
             f"the {count} patch tokens of {label} are no grid over tiles of {height} x {width} px"
         )
+
+
+def send(values: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy numbers to a device; a GPU goes on computing meanwhile."""
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return pinned(tensor).to(device, non_blocking=True)
 
 
 def _first(inputs: tuple[object, ...], named: dict[str, object]) -> object:

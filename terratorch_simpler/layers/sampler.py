@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
-from terratorch_simpler.layers.reader import Index, LayerReader
+from terratorch_simpler.layers.reader import Index, LayerReader, send
 from terratorch_simpler.tiles import Pooling, check_sampling
 
 PARTNERS = 4
@@ -63,7 +63,7 @@ class LayerSampler(LayerReader):
         )[:, : self.tokens]
         picked = patches[np.concatenate([drawn, self._partners(drawn, len(patches))], axis=1)]
         rows = torch.arange(len(picked), device=tokens.device)[:, None]
-        return rows, torch.from_numpy(picked).to(tokens.device)
+        return rows, send(picked, tokens.device)
 
     def _partners(self, drawn: NDArray[np.intp], count: int) -> NDArray[np.intp]:
         """Places of the partners among the patch tokens of each tile: [batch, 4 anchors]."""

@@ -94,7 +94,7 @@ def neighbour_overlap(grams: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
     asked = torch.arange(0, samples, max(1, samples // QUERIES), device=grams.device)
     # Squared distance less the sample's own norm, which changes no order.
     distances = grams.diagonal(dim1=1, dim2=2)[:, None, :] - 2 * grams[:, asked]
-    distances[:, torch.arange(len(asked)), asked] = torch.inf
+    distances.scatter_(2, asked[None, :, None].expand(len(distances), -1, 1), torch.inf)
     count = min(neighbours, samples - 1)
     nearest = distances.topk(count, dim=2, largest=False).indices
     member = torch.zeros_like(distances, dtype=torch.bool).scatter_(2, nearest, True)

@@ -68,7 +68,7 @@ class SelectionLoop(TilePass):
         self.example: tuple[Any, dict[str, Any]] | None = None
         self.width = 0
         self.stopped_early = False
-        self._checksum = torch.zeros((), dtype=torch.float64)
+        self._sums: list[tuple[range, Tensor]] = []
 
     def _is_spread(self) -> bool:
         return self.trainer.world_size > 1
@@ -147,10 +147,7 @@ class SelectionLoop(TilePass):
             )
             statistics.update(images, names)
             if self._is_spread():
-                sums = images.flatten(1).sum(1).double().cpu()
-                self._checksum += sums @ torch.arange(positions.start, positions.stop).double().add(
-                    1
-                )
+                self._sums.append((positions, images.flatten(1).sum(1)))
         self.thumbnails.update(next(iter(modalities_of(image).values())), names)
 
     def has_enough(self) -> bool:
@@ -160,10 +157,15 @@ class SelectionLoop(TilePass):
             return False
         if not may_stop_at(self.seen, self.size):
             return False
+        self._check_finite()
         rule = CRITERIA[settings.criterion]
         values = self._terms() if rule.reads == SIMILARITY else self._statistics()[rule.reads]
         self.stopped_early = is_settled(values, settings.criterion, self.seed)
         return self.stopped_early
+
+    def _check_finite(self) -> None:
+        for statistics in self.inputs.values():
+            statistics.check()
 
     def _terms(self) -> NDArray[np.float64]:
         """HSIC terms of every group, of all processes."""
@@ -190,6 +192,7 @@ class SelectionLoop(TilePass):
         """
         if self.seen < MIN_TILES:
             raise ValueError(f"{self.seen} tiles, at least {MIN_TILES} are needed")
+        self._check_finite()
         for number, group in self.groups.finish(self.seen, self._broadcast):
             self._add_group(number, group)
         self._check_same_tiles()
@@ -214,7 +217,13 @@ class SelectionLoop(TilePass):
     def _check_same_tiles(self) -> None:
         if not self._is_spread():
             return
-        sums = self.all_gather(self._checksum.to(self.device))
+        checksum = torch.stack(
+            [
+                of_tiles.cpu().double() @ torch.tensor(positions).double().add(1)
+                for positions, of_tiles in self._sums
+            ]
+        ).sum()
+        sums = self.all_gather(checksum.to(self.device))
         assert isinstance(sums, Tensor)
         if not torch.allclose(sums, sums[0], rtol=1e-6):
             raise ValueError(

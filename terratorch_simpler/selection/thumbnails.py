@@ -27,7 +27,7 @@ class Thumbnails:
     @property
     def images(self) -> dict[str, NDArray[np.uint8]]:
         """Arrays [H, W, 3] by the tile's name, each stretched by itself."""
-        return {name: _stretch(small) for name, small in self._small.items()}
+        return {name: _stretch(small.cpu()) for name, small in self._small.items()}
 
     def update(self, images: Tensor, names: list[str] | None) -> None:
         """Take what is still needed of a batch [B, C, H, W] or [B, C, T, H, W] (first frame)."""
@@ -42,9 +42,11 @@ class Thumbnails:
         if self._index is None and channels in (12, 13):
             # All bands of Sentinel-2, in its own order.
             index = [3, 2, 1]
+        # On the tile's device, and without an index that would have to be copied there.
         return torch.nn.functional.adaptive_avg_pool2d(
-            image[index].float()[None], (min(SIZE, image.shape[-2]), min(SIZE, image.shape[-1]))
-        )[0].cpu()
+            torch.stack([image[i] for i in index]).float()[None],
+            (min(SIZE, image.shape[-2]), min(SIZE, image.shape[-1])),
+        )[0]
 
 
 def _stretch(small: Tensor) -> NDArray[np.uint8]:

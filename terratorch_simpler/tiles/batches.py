@@ -53,6 +53,11 @@ class Tiles:
         return replace(self, image=image, inputs=inputs)
 
 
+def pinned(tensor: Tensor) -> Tensor:
+    """In memory from which a GPU copies while it computes; as it is where it lies on a device."""
+    return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
+
+
 def modalities_of(image: object) -> dict[str, Tensor]:
     """The image tensors of a batch by modality; one without a name is the only one.
 

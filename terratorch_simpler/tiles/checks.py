@@ -63,13 +63,20 @@ def check_finite(image: object, names: Sequence[str] | None = None) -> None:
     for images in modalities_of(image).values():
         holes = ~torch.isfinite(images).flatten(1).all(dim=1)
         if holes.any():
-            which = [names[i] for i in holes.nonzero().flatten().tolist()] if names else []
-            more = f" and {len(which) - 3} more" if len(which) > 3 else ""
-            tiles = f"the tiles {', '.join(which[:3])}{more}" if which else "the tiles"
-            raise ValueError(
-                f"{tiles} hold NaN or infinity: replace them (no_data_replace in a TerraTorch "
-                "config)"
-            )
+            raise holes_in([names[i] for i in holes.nonzero().flatten().tolist()] if names else [])
+
+
+def holes_in(names: Sequence[str]) -> ValueError:
+    """The error for tiles with NaN or infinity.
+
+    Args:
+        names: What they are called; empty where they have no names.
+    """
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    tiles = f"the tiles {', '.join(names[:3])}{more}" if names else "the tiles"
+    return ValueError(
+        f"{tiles} hold NaN or infinity: replace them (no_data_replace in a TerraTorch config)"
+    )
 
 
 def _describe(image: object) -> str:

@@ -7,10 +7,18 @@ from dataclasses import replace
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from terratorch_simpler.backbones.backbone import Backbone
-from terratorch_simpler.tiles.batches import Batch, Tiles, by_frame, modalities_of, unpack
+from terratorch_simpler.tiles.batches import (
+    Batch,
+    Tiles,
+    by_frame,
+    modalities_of,
+    pinned,
+    unpack,
+)
 from terratorch_simpler.tiles.checks import check_images
 from terratorch_simpler.tiles.sources import Source
 
@@ -83,6 +91,14 @@ class TilePass(LightningModule):
             f"{self.backbone.label} gives NaN or infinity on these tiles: check its weights, "
             "or run in a higher precision"
         )
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Copy a batch to the device; a GPU goes on computing meanwhile."""
+        if device.type == "cuda":
+            batch = apply_to_collection(batch, Tensor, pinned)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Hand one batch of tiles on.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from terratorch_simpler.tiles.checks import check_finite
+from terratorch_simpler.tiles.checks import holes_in
 
 FAR_MEAN = 4.0
 NARROW, WIDE = 0.005, 10.0
@@ -43,47 +43,67 @@ class InputStatistics:
     stds: list[float] | None
     modality: str = ""
     published: bool = False
-    _sums: list[Tensor] = field(default_factory=list)
+    _found: list[Tensor] = field(default_factory=list)
+    _names: list[str] = field(default_factory=list)
+    _checked: int = 0
     _pixels: int = 0
-    _low: Tensor | None = None
-    _high: Tensor | None = None
-    _whole: bool = True
+    _whole: Tensor | None = None
+    _scale: tuple[Tensor, Tensor] | None = None
 
     def update(self, images: Tensor, names: Sequence[str] | None = None) -> None:
         """Add normalised images of shape [B, bands, ...].
+
+        What is found stays on their device, so that a GPU need not be waited for.
 
         Args:
             images: The images.
             names: What the tiles are called.
 
         Raises:
-            ValueError: If they hold NaN or infinity.
+            ValueError: If they hold NaN or infinity and lie on the CPU; on another device
+                :meth:`check` says so.
         """
         # Without a copy: this runs on every pixel that the backbone sees.
         pixels = images.detach().float().flatten(2)
-        sums = pixels.sum(2)
-        # Finite where all pixels are, short of an overflow.
-        if not torch.isfinite(sums).all():
-            check_finite(images, names)
-        norms = torch.linalg.vector_norm(pixels, dim=2).cpu().double()
-        self._sums.append(torch.stack([sums.cpu().double().sum(0), norms.square().sum(0)]))
-        self._pixels += pixels.shape[0] * pixels.shape[2]
+        norms = torch.linalg.vector_norm(pixels, dim=2)
         # Each by itself: torch.aminmax takes ten times as long along a dimension.
-        low, high = (edge.cpu() for edge in (pixels.amin(2).amin(0), pixels.amax(2).amax(0)))
-        self._low = low if self._low is None else torch.minimum(self._low, low)
-        self._high = high if self._high is None else torch.maximum(self._high, high)
-        if self.means is not None and self._whole:
-            few = self._in_units(pixels[0, :, :LOOKED_AT].cpu().T)
-            self._whole = bool(((few - few.round()).abs() < WHOLE).all())
+        self._found.append(torch.stack([pixels.sum(2), norms, pixels.amin(2), pixels.amax(2)]))
+        self._names += names or []
+        self._pixels += pixels.shape[0] * pixels.shape[2]
+        if self.means is not None:
+            few = self._in_units(pixels[0, :, :LOOKED_AT].T)
+            whole = ((few - few.round()).abs() < WHOLE).all()
+            self._whole = whole if self._whole is None else self._whole & whole
+        if images.device.type == "cpu":
+            self.check()
+
+    def check(self) -> None:
+        """Refuse tiles with holes among those that were added since it was asked last.
+
+        Raises:
+            ValueError: If they hold NaN or infinity, with their names.
+        """
+        if self._checked == len(self._found):
+            return
+        _, _, low, high = torch.cat(self._found[self._checked :], dim=1).unbind()
+        holes = ~(torch.isfinite(low) & torch.isfinite(high)).all(dim=1)
+        if holes.any():
+            names = self._names[-len(holes) :]
+            raise holes_in([names[i] for i in holes.nonzero().flatten().tolist()] if names else [])
+        self._checked = len(self._found)
 
     def _in_units(self, normalised: Tensor) -> Tensor:
         """Values [..., bands] as they are in the files."""
-        return normalised * torch.tensor(self.stds) + torch.tensor(self.means)
+        if self._scale is None or self._scale[0].device != normalised.device:
+            means, stds = torch.tensor(self.means), torch.tensor(self.stds)
+            self._scale = means.to(normalised.device), stds.to(normalised.device)
+        means, stds = self._scale
+        return normalised * stds + means
 
     def warning(self) -> str | None:
         """One sentence if the tiles do not fit the statistics, with the likely cause."""
-        assert self._low is not None
-        total, squares = torch.stack(self._sums).sum(0) / self._pixels
+        sums, norms, low, _ = torch.cat(self._found, dim=1).cpu().double().unbind()
+        total, squares = sums.sum(0) / self._pixels, norms.square().sum(0) / self._pixels
         mean = total.abs().median().item()
         std = (squares - total.square()).clamp_min(0).sqrt().median().item()
         tiles = f"the {self.modality} tiles" if self.modality else "the tiles"
@@ -93,7 +113,7 @@ class InputStatistics:
                 f"after normalisation {tiles} have a mean of {mean:.1f} and a spread of "
                 f"{std:.4f} (about 0 and 1 are expected): {self._cause()}"
             )
-        lowest = self._low.min().item()
+        lowest = low.min().item()
         if lowest > RAISED:
             return (
                 f"after normalisation no value of {tiles} in any band is below {lowest:.1f} (below "
@@ -121,9 +141,8 @@ class InputStatistics:
 
     def _extremes(self) -> tuple[list[float], list[float]]:
         """Least and greatest value of each band, as they are in the files."""
-        assert self._low is not None
-        assert self._high is not None
-        return self._in_units(self._low).tolist(), self._in_units(self._high).tolist()
+        _, _, low, high = torch.cat(self._found, dim=1).cpu().unbind()
+        return self._in_units(low.amin(0)).tolist(), self._in_units(high.amax(0)).tolist()
 
     def _looks_eight_bit(self) -> bool:
         if self.means is None or not self._whole:
