@@ -127,7 +127,7 @@ class Demo:
     def fine_tune(self, name: str, config: Path, depth: int) -> Trained:
         """Fine-tune a config's model, and test it."""
         start = self._step(
-            f"Fine-tune {depth} blocks ({name})",
+            f"Fine-tune {_blocks(depth)} ({name})",
             f"terratorch fit -c {config} --trainer.max_epochs {self.epochs}",
         )
         folder = self.folder / "runs" / name
@@ -135,7 +135,7 @@ class Demo:
         trained = fine_tune(config, folder, self.epochs, name, depth, say)
         found = trained.model
         self.console.print(
-            f"{depth} blocks: {found.metric} {found.score:.3f} after {self.epochs} epochs, "
+            f"{_blocks(depth)}: {found.metric} {found.score:.3f} after {self.epochs} epochs, "
             f"{time.perf_counter() - start:.0f} s"
         )
         return trained
@@ -165,3 +165,7 @@ class Demo:
         self.console.print(
             f"Open {reports}; the same numbers are in {self.folder / COMPARISON}.", soft_wrap=True
         )
+
+
+def _blocks(depth: int) -> str:
+    return f"{depth} block{'s' * (depth != 1)}"
