@@ -51,6 +51,15 @@ def imitated_gpu() -> Iterator[_Waits]:
         yield noted
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _gpu_can_be_imitated() -> None:
+    try:
+        with FakeTensorMode():
+            torch.ones(2, device="cuda")[[0]]
+    except RuntimeError as error:
+        pytest.skip(f"this torch imitates no GPU where there is none: {error}")
+
+
 def test_that_waiting_is_noticed() -> None:
     with imitated_gpu() as waits:
         values = torch.ones(3, device="cuda")
