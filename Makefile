@@ -110,7 +110,7 @@ $(LOWEST_VENV)/.complete: pyproject.toml terratorch_simpler/__init__.py
 	@$(call find_tools,$(or $(PYTHON),$(firstword $(PYTHONS)))); \
 	$$uv venv --clear --quiet --python "$$python" $(LOWEST_VENV); \
 	export VIRTUAL_ENV=$(LOWEST_VENV); \
-	$$uv pip compile --quiet --group lowest --resolution lowest-direct \
+	$$uv pip compile --quiet --extra onnx --group lowest --resolution lowest-direct \
 		--exclude-newer $(LOWEST_DAY) --python $(LOWEST_VENV)/bin/python \
 		--output-file $(LOWEST_VENV)/requirements.txt pyproject.toml; \
 	$$uv pip sync --compile-bytecode $(LOWEST_VENV)/requirements.txt; \
@@ -126,7 +126,7 @@ $(DOCS_VENV)/.complete: pyproject.toml uv.lock
 $(STAMP): pyproject.toml uv.lock terratorch_simpler/__init__.py
 	@$(call find_tools,$(or $(PYTHON),$(PYTHONS))); \
 	UV_PROJECT_ENVIRONMENT='$(VENV)' $$uv sync --frozen --compile-bytecode --python "$$python" \
-		--no-default-groups $(addprefix --group ,$(DEPENDENCY_GROUPS)); \
+		--extra onnx --no-default-groups $(addprefix --group ,$(DEPENDENCY_GROUPS)); \
 	printf '%s\n' '$(PYTHON)' >'$(STAMP)'
 
 # Sets $$python to the first of the given commands that works, and $$uv. A command can be on PATH and
