@@ -137,6 +137,32 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Cheaper:
+    """One row: how often tiles of half their sides choose what the tiles themselves do.
+
+    Attributes:
+        tiles: Tiles of a draw.
+        depth: What all tiles choose as they are.
+        draws: How many draws.
+        agree: Of these, how many chose that depth with the tiles as they are.
+        halved: What all tiles choose halved.
+        halved_agree: Draws of halved tiles that chose ``depth``.
+        same: Draws that chose the same halved and not.
+    """
+
+    task: str
+    model: str
+    criterion: str
+    tiles: int
+    depth: int
+    draws: int
+    agree: int
+    halved: int
+    halved_agree: int
+    same: int
+
+
+@dataclass(frozen=True)
 class Signs:
     """One row: what tiles alone show of a backbone.
 

@@ -9,7 +9,7 @@ from statistics import mean
 from studies.measure.choices import TILES
 from studies.measure.compose import CONTROL, SAME_TILES
 from studies.measure.layers import MOST
-from studies.records import Choice, Judged, Labelled, Precision, Signs
+from studies.records import Cheaper, Choice, Judged, Labelled, Precision, Signs
 from studies.show.curves import Curve, matters
 from studies.show.markdown import table
 
@@ -187,6 +187,22 @@ def precisions(read: Sequence[Precision]) -> str:
         rows.append([*case, str(same[0].tiles), f"{same[0].difference:.5f}", *depths])
     names = list(dict.fromkeys(row.criterion for row in read))
     return table(["tiles", "model", "number of tiles", "largest difference", *names], rows)
+
+
+def cheaper(read: Sequence[Cheaper]) -> str:
+    """What a quarter of the tokens changes: the depth of all tiles, and of draws of them."""
+    rows = [
+        [
+            row.task,
+            row.model,
+            row.criterion,
+            f"{row.depth} ({row.agree / row.draws:.0%})",
+            f"{row.halved} ({row.halved_agree / row.draws:.0%})",
+            str(row.tiles),
+        ]
+        for row in read
+    ]
+    return table(["tiles", "model", "criterion", "as they are", "halved", "tiles of a draw"], rows)
 
 
 def _shares(choices: Iterable[Choice]) -> str:

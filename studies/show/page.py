@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from studies.records import Choice, Judged, Labelled, Precision, Priced, Ranked, Row, Signs
+from studies.records import Cheaper, Choice, Judged, Labelled, Precision, Priced, Ranked, Row, Signs
 from studies.show.accuracy_tables import frontier, methods, probe, retention
 from studies.show.choice_tables import (
+    cheaper,
     criteria,
     gallery,
     labels,
@@ -63,6 +64,7 @@ def tables() -> dict[str, str]:
         "signs": signs(_read(Signs, "signs")),
         "stability": stability(choices),
         "precisions": precisions(_read(Precision, "precisions")),
+        "cheaper": cheaper(_read(Cheaper, "cheaper")),
         "probe": probe(_read(Ranked, "probe_rank"), labelled),
         "methods": methods(found, other),
         "frontier": frontier(_read(Priced, "frontier")),

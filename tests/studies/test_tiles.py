@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from studies.measure import certainty, layers, norms
+from studies.measure.cheaper import compare, halve
 from studies.measure.choices import SHUFFLES, choices
 from studies.measure.data import IGNORE, lay_out
 from studies.measure.precisions import precisions
@@ -170,6 +171,28 @@ def test_a_choice_in_both_precisions() -> None:
     assert backwards[0].difference == pytest.approx(expected, abs=1e-4)
     other = next(row for row in backwards if row.depth != row.depth_bf16)
     assert f" {other.depth} → {other.depth_bf16} " in choice_tables.precisions(backwards)
+
+
+def test_smaller_tiles_against_the_tiles_themselves() -> None:
+    samples = torch.randn(150, 7, 4, 6, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    same = list(compare("task", "model", samples, samples))
+    assert [row.criterion for row in same] == list(OF_SIMILARITY)
+    for row in same:
+        assert (row.tiles, row.draws, row.same) == (128, 100, 100)
+        assert (row.halved, row.halved_agree) == (row.depth, row.agree)
+    backwards = list(compare("task", "model", samples, samples.flip(1)))
+    other = next(row for row in backwards if row.halved != row.depth)
+    assert other.same < 100
+    shown = f" {other.depth} ({other.agree}%) | {other.halved} ({other.halved_agree}%) "
+    assert shown in choice_tables.cheaper(backwards)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 6), (2, 3, 4, 8, 6)], ids=["image", "frames"])
+def test_tiles_are_halved(shape: tuple[int, ...]) -> None:
+    image = torch.randn(shape)
+    (small,) = halve(nn.Identity(), (image,))
+    assert small.shape == (*shape[:-2], 4, 3)
+    assert torch.allclose(small[..., 1, 2], image[..., 2:4, 4:6].mean(dim=(-2, -1)))
 
 
 def test_choices_by_statistics_of_layers() -> None:
