@@ -27,18 +27,27 @@ class SavedTask:
     """What a checkpoint holds of a task.
 
     Attributes:
-        path: Where it lies.
+        path: What it comes from, for messages: the checkpoint, or the config that was built.
+        file: The checkpoint.
         hyper_parameters: Arguments of the task's class.
         state_dict: Its weights, by name.
         note: What the callback of this package left there; empty where it did not run.
         plan: The plan that chose the blocks, where one did.
+        trained: Whether it was trained; False for what a config was built to.
     """
 
     path: Path
+    file: Path
     hyper_parameters: Mapping[str, Any]
     state_dict: Mapping[str, Tensor]
     note: Mapping[str, Any]
     plan: PruningPlan | None
+    trained: bool = True
+
+    @property
+    def kind(self) -> str:
+        """What it comes from, in a word."""
+        return "checkpoint" if self.trained else "config"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def read_checkpoint(path: str | Path) -> SavedTask:
         )
     state = (content.get("callbacks") or {}).get(_CALLBACK) or {}
     plan = PruningPlan.model_validate(state["plan"]) if state.get("plan") else None
-    return SavedTask(path, content["hyper_parameters"], content["state_dict"], note, plan)
+    return SavedTask(path, path, content["hyper_parameters"], content["state_dict"], note, plan)
 
 
 def task_class(saved: SavedTask, task: type[LightningModule] | None = None) -> type[Any]:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from terratorch_simpler.backbones.families import Images
 
 
-def data_of(config: Path) -> Mapping[str, Any]:
-    """The ``data`` section of a config.
+def read_config(config: Path) -> dict[str, Any]:
+    """The values of a config; empty where its YAML is no mapping.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no config, or has no data.
+        ValueError: If it is not YAML.
     """
     if not config.is_file():
         raise FileNotFoundError(f"no config at {config}")
@@ -35,7 +35,17 @@ def data_of(config: Path) -> Mapping[str, Any]:
         values = yaml.safe_load(config.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{config} is not YAML: {one_line(error)}") from error
-    data = values.get("data") if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
+def data_of(config: Path) -> Mapping[str, Any]:
+    """The ``data`` section of a config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not YAML, or has no data.
+    """
+    data = read_config(config).get("data")
     if not isinstance(data, dict):
         raise ValueError(f"{config} has no data: name the task's config, or leave --config out")
     return data

@@ -73,6 +73,11 @@ def make_map(
     place = Georeference.of(job.scene)
     if not place.is_known:
         _warn(f"{job.scene.name} has no coordinate system, and its map has none")
+    if not model.deployment.trained:
+        _warn(
+            "the model was exported from a config: its decoder and head are untrained, and the map "
+            "says nothing"
+        )
     partial = PartialMap(job.path, job.identity)
     if partial.discarded:
         reporter.say(

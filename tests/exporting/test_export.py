@@ -229,7 +229,12 @@ def test_a_disk_that_fills_leaves_nothing(
         ("pt2", "model.pt2", {"opset": 18}, "opset is for onnx, not for pt2"),
         ("pt2", "model.pt2", {"dynamic_size": True}, "dynamic_size is for onnx"),
         ("vllm", "model", {"quantize": "int8"}, "vllm cannot be quantised to int8: onnx to int8"),
-        ("onnx", "model.onnx", {"quantize": "int8"}, "needs config: its validation tiles"),
+        (
+            "onnx",
+            "model.onnx",
+            {"quantize": "int8"},
+            "needs the data of a config (config): its validation",
+        ),
         ("onnx", "model.onnx", {"opset": 12}, "opset must be at least 18, got 12"),
         ("onnx", "model.onnx", {"size": 60}, "size must be a multiple of it, 48 or 64, got 60"),
         ("pt2", "model.pt2", {"config": "none.yaml"}, "no config at none.yaml"),

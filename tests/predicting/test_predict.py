@@ -379,6 +379,12 @@ def test_a_scene_without_a_place_gives_a_map_without_one(model: OnnxModel, tmp_p
         assert made.crs is None
 
 
+def test_the_map_of_a_model_that_was_not_trained_is_warned_of(scene: Path, tmp_path: Path) -> None:
+    model = OnnxModel(write_model(tmp_path / "m.onnx", deployment(bands=RGB, trained=False)))
+    with pytest.warns(PredictWarning, match="its decoder and head are untrained"):
+        make(model, scene, tmp_path / "map.tif")
+
+
 def test_a_turned_scene_gives_a_turned_map(model: OnnxModel, scene: Path, tmp_path: Path) -> None:
     turned = rasterio.Affine(8, 6, 4e5, 6, -8, 5.8e6)
     with rasterio.open(scene, "r+") as source:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from terratorch_simpler.exporting.card import Row
     from terratorch_simpler.exporting.source import Source
 
-CARD = "README.md"
+CARD, WEIGHTS = "README.md", "model.safetensors"
 
 
 def write(source: Source, folder: Path) -> None:
@@ -36,6 +36,8 @@ def write(source: Source, folder: Path) -> None:
     if plan is not None:
         (folder / "plan.json").write_text(plan.to_json())
     model.save_pretrained(folder)
+    # Its library makes it readable for its owner alone.
+    (folder / WEIGHTS).chmod((folder / CARD).stat().st_mode)
 
 
 def add_checked(source: Source, folder: Path, rows: Sequence[Row], columns: Row) -> None:

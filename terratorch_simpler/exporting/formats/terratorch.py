@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from terratorch_simpler.exporting.plain import plain_model
+from terratorch_simpler.exporting.untrained import UNTRAINED
 from terratorch_simpler.results.wording import decision_sentence
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def class_path(source: Source) -> str:
 def _comment(source: Source) -> str:
     """Where the model comes from, as comments."""
     lines = ["Weights: model.ckpt beside this file."]
+    if not source.saved.trained:
+        lines.append(UNTRAINED)
     if source.data is None:
         lines.append("Add the data of your task before you run it.")
     plan = source.saved.plan
