@@ -62,6 +62,7 @@ def build_data(
     from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.lightning import quiet_lightning
+    from terratorch_simpler.task.build import plainly
 
     cls = type(task)
     # Its model is built with it, and thrown away: without weights it costs little.
@@ -78,9 +79,7 @@ def build_data(
                 cli = build_lightning_cli(["--config", str(path)], run=False)
         except (SystemExit, Exception) as error:
             reason = said.getvalue().partition("error:")[2] or str(error)
-            raise ValueError(
-                f"the data of {config} cannot be built: {one_line(ValueError(reason))}"
-            ) from error
+            raise ValueError(f"the data of {config} cannot be built: {plainly(reason)}") from error
     datamodule: LightningDataModule = cli.datamodule
     return datamodule
 

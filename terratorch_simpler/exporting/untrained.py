@@ -20,7 +20,7 @@ from terratorch_simpler.exporting.checkpoint import (
 )
 from terratorch_simpler.exporting.load import resolved_model_args
 from terratorch_simpler.exporting.tile import read_config
-from terratorch_simpler.messages import Reporter, one_line
+from terratorch_simpler.messages import Reporter
 
 SUFFIXES = (".yaml", ".yml")
 """What the name of a config ends in."""
@@ -95,6 +95,7 @@ def _build(config: Path) -> Any:
     from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.lightning import quiet_lightning
+    from terratorch_simpler.task.build import plainly
 
     values = read_config(config)
     model = values.get("model")
@@ -119,7 +120,7 @@ def _build(config: Path) -> Any:
             # Whatever a task raises is about the config.
             reason = said.getvalue().partition("error:")[2] or str(error)
             raise ValueError(
-                f"TerraTorch cannot build the task of {config}: {one_line(ValueError(reason))}"
+                f"TerraTorch cannot build the task of {config}: {plainly(reason)}"
             ) from error
 
 

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import terratorch_simpler as simpler
+from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.exporting import measure
 from terratorch_simpler.exporting.source import read_source
 from terratorch_simpler.exporting.untrained import UNTRAINED, untrained
@@ -48,7 +49,9 @@ def written(tmp_path: Path, weights: Path) -> Written:
 def test_it_is_the_model_with_which_a_run_begins(
     written: Written, weights: Path, make_plan: MakePlan, tmp_path: Path
 ) -> None:
-    plan = make_plan(4)
+    own = {"img_size": SIZE, "bands": BACKBONE["backbone_bands"], "pretrained": True}
+    full = load_backbone(TINY, **own, ckpt_path=str(weights))
+    plan = make_plan(4, fingerprint=full.fingerprint())
     plan.save(tmp_path / "plan.json")
     # The plan is found beside the config; the working directory is another one.
     config = written(backbone_plan="plan.json")
@@ -60,10 +63,10 @@ def test_it_is_the_model_with_which_a_run_begins(
         assert "backbone_plan" not in saved.model_args
         source = read_source(saved, None, False, None)
     assert not file.exists()
-    full = torch.load(weights, weights_only=True)
+    stored = torch.load(weights, weights_only=True)
     found = source.model.encoder.state_dict()
     assert {int(name.split(".")[1]) for name in found if name.startswith("blocks.")} == {*range(4)}
-    assert all(torch.equal(value, full[name]) for name, value in found.items())
+    assert all(torch.equal(value, stored[name]) for name, value in found.items())
     assert not source.deployment.trained
     assert source.parent.file == weights.name
 
