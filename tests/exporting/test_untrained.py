@@ -79,6 +79,7 @@ def test_without_a_plan_it_is_the_full_model(written: Written) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_what_is_written_says_that_it_is_not_trained(
     written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
