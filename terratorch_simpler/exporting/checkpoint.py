@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 NOTE = "terratorch_simpler"
 """Key under which :class:`~terratorch_simpler.SimplerCallback` leaves a note in a checkpoint."""
 NOTE_VERSION = 1
+PLAIN_ALONE = (
+    "they could run code, so distrust a file that is not yours; of your own task, give it numbers, "
+    "texts and lists as arguments and train again"
+)
 _CALLBACK = "SimplerCallback"
 
 
@@ -175,7 +179,8 @@ def _content(path: Path) -> Mapping[str, Any]:
         raise
     except Exception as error:
         # A file that torch did not write, or not to its end, raises all kinds of things.
-        raise ValueError(f"the checkpoint {path} {why_unreadable(path, error)}") from error
+        why = why_unreadable(path, error, PLAIN_ALONE)
+        raise ValueError(f"the checkpoint {path} {why}") from error
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise ValueError(
             f"{path} is no checkpoint of a Lightning trainer: it holds no state_dict. Weights of a "

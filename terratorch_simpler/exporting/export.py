@@ -84,6 +84,7 @@ def export(
         FileNotFoundError: If the checkpoint or the config does not exist.
         FileExistsError: If the output exists and ``overwrite`` is False.
         ValueError: If it cannot be exported, or its output differs too much.
+        OSError: If it cannot be written (a full disk, say).
     """
     path, reporter = Path(output), reporter or Reporter()
     data = data_config(checkpoint, config, reporter)
@@ -135,14 +136,27 @@ def write_format(
     opset: int | None,
     dynamic_size: bool,
 ) -> None:
-    """Write the format, a folder or a file."""
+    """Write the format, a folder or a file.
+
+    Raises:
+        ValueError: If it cannot be exported, with the reason.
+        OSError: If it cannot be written (a full disk, say).
+    """
     from importlib import import_module
 
     module: Any = import_module(f"terratorch_simpler.exporting.formats.{to}")
-    if to in FOLDERS:
-        path.mkdir()
-        module.write(source, path)
-    elif to == "onnx":
-        module.write(source, path, opset, dynamic_size, quantize)
-    else:
-        module.write(source, path, quantize)
+    try:
+        if to in FOLDERS:
+            path.mkdir()
+            module.write(source, path)
+        elif to == "onnx":
+            module.write(source, path, opset, dynamic_size, quantize)
+        else:
+            module.write(source, path, quantize)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"could not be written ({error.strerror or error}), and nothing is left of it: make "
+            "room, or choose another place",
+            path.name,
+        ) from error

@@ -18,6 +18,7 @@ from terratorch_simpler.exporting.checkpoint import (
     SavedTask,
     read_checkpoint,
 )
+from terratorch_simpler.exporting.formats.whole import write_whole
 from terratorch_simpler.exporting.load import resolved_model_args
 from terratorch_simpler.exporting.tile import read_config
 from terratorch_simpler.messages import Reporter
@@ -83,10 +84,10 @@ def untrained(config: Path) -> Iterator[SavedTask]:
         import torch
 
         file = Path(folder) / "untrained.ckpt"
-        torch.save(content, file)
+        write_whole(file, lambda stream: torch.save(content, stream))
         saved = read_checkpoint(file)
         plan = pruned.plan if pruned is not None else None
-        del task, content
+        del task
         yield replace(saved, path=config, file=file, plan=plan, trained=False)
 
 

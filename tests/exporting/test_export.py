@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,16 +217,21 @@ def test_an_export_that_differs_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("alone")
-def test_a_disk_that_fills_leaves_nothing(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+@pytest.fixture
+def little_room() -> Iterator[None]:
+    """Files end after a megabyte, as on a disk that fills."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr(torch.export, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        simpler.export(saved, "pt2", tmp_path / "new" / "model.pt2")
+
+@pytest.mark.parametrize("to", ["terratorch", "safetensors", "vllm", "pt2"])
+@pytest.mark.usefixtures("little_room")
+def test_a_disk_that_fills_leaves_nothing(saved: Path, tmp_path: Path, to: Any) -> None:
+    name = "model.pt2" if to == "pt2" else "model"
+    with pytest.raises(OSError, match=rf"File too large.* nothing is left of it: .*{name}"):
+        simpler.export(saved, to, tmp_path / "new" / name)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -235,6 +235,19 @@ def scene(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "scene.tif", landscape(3, 150, 70))
 
 
+def test_a_run_that_fails_before_it_has_a_strip_leaves_nothing(
+    model: OnnxModel, scene: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.tif"
+    # The header is whole, the pixels are not.
+    damaged.write_bytes(scene.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="looks truncated or damaged"):
+        make(model, damaged, tmp_path / "map.tif")
+    with pytest.raises(KeyboardInterrupt):
+        make(model, scene, tmp_path / "map.tif", progress=Stop(1))
+    assert not folder_of(tmp_path / "map.tif").exists()
+
+
 class Listener(Reporter):
     def __init__(self) -> None:
         self.said: list[str] = []

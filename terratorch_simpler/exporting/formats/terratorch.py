@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
+from terratorch_simpler.exporting.formats.whole import write_whole
 from terratorch_simpler.exporting.plain import plain_model
 from terratorch_simpler.exporting.untrained import UNTRAINED
 from terratorch_simpler.results.wording import decision_sentence
@@ -36,7 +37,7 @@ def write(source: Source, folder: Path) -> None:
         "hyper_parameters": parameters,
         "pytorch-lightning_version": _lightning_version(),
     }
-    torch.save(stored, folder / CHECKPOINT)
+    write_whole(folder / CHECKPOINT, lambda file: torch.save(stored, file))
     (folder / "preprocessing.json").write_text(source.deployment.to_json())
     if source.saved.plan is not None:
         (folder / "plan.json").write_text(source.saved.plan.to_json())
