@@ -49,7 +49,11 @@ def written(tmp_path: Path, weights: Path) -> Written:
 def test_it_is_the_model_with_which_a_run_begins(
     written: Written, weights: Path, make_plan: MakePlan, tmp_path: Path
 ) -> None:
-    own = {"img_size": SIZE, "bands": BACKBONE["backbone_bands"], "pretrained": True}
+    own: dict[str, Any] = {
+        "img_size": SIZE,
+        "bands": BACKBONE["backbone_bands"],
+        "pretrained": True,
+    }
     full = load_backbone(TINY, **own, ckpt_path=str(weights))
     plan = make_plan(4, fingerprint=full.fingerprint())
     plan.save(tmp_path / "plan.json")
