@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from terratorch_simpler.backbones.pruned import PrunedBackbone, find_pruned
 from terratorch_simpler.exporting.checkpoint import NOTE, NOTE_VERSION
-from terratorch_simpler.results.blocks import keep_spec
+from terratorch_simpler.exporting.load import resolved_model_args
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import decision_sentence, warnings_of
 from terratorch_simpler.task.checkpoint import check_checkpoint, checkpoint_of, running_backbone
@@ -139,15 +139,8 @@ def warn_of_full(trainer: Trainer, module: LightningModule) -> None:
 def resolve_hyperparameters(module: LightningModule, pruned: PrunedBackbone) -> None:
     """Replace plan and calibration in a task's hyperparameters by the blocks that are kept."""
     arguments = module.hparams.get(MODEL_ARGS)
-    if not isinstance(arguments, dict):
-        return
-    resolved = {
-        key: value
-        for key, value in arguments.items()
-        if key not in ("backbone_plan", "backbone_calibration")
-    }
-    kept = keep_spec(pruned.kept_blocks)
-    module.hparams[MODEL_ARGS] = resolved | {"backbone_keep_blocks": kept}
+    if isinstance(arguments, dict):
+        module.hparams[MODEL_ARGS] = resolved_model_args(arguments, pruned)
 
 
 def summary(pruned: PrunedBackbone) -> list[str]:

@@ -117,19 +117,19 @@ def _count_weights(content: Mapping[Any, Any]) -> int:
     return sum(isinstance(value, Tensor) for value in content.values())
 
 
-def why_unreadable(path: Path, error: BaseException) -> str:
+def why_unreadable(
+    path: Path, error: BaseException, way_out: str = "save its weights alone, as tensors"
+) -> str:
     """Why a file cannot be read as weights, as the rest of a sentence about it.
 
     Args:
         path: The file.
         error: What reading it raised.
+        way_out: What to do where it holds objects that would run code.
     """
     refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused is not None:
-        return (
-            f"holds objects that TerraTorch refuses to load ({refused[1]}): save its weights "
-            "alone, as tensors"
-        )
+        return f"holds objects that TerraTorch refuses to load ({refused[1]}): {way_out}"
     if _is_safetensors(path):
         return (
             "is in the format of safetensors, which is not read here: save its weights with "

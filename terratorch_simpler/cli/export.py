@@ -1,4 +1,4 @@
-"""``terratorch-simpler export``: the model of a checkpoint in another format."""
+"""``terratorch-simpler export``: a model in another format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from rich.console import Console
 
 from terratorch_simpler.cli.console import ConsoleReporter
 from terratorch_simpler.exporting.export import COLUMNS, export
+from terratorch_simpler.exporting.untrained import UNTRAINED
 from terratorch_simpler.results.tables import print_parts, table
 
 
@@ -45,4 +46,6 @@ def run(options: Namespace) -> None:
         ]
         columns = ("on the validation tiles", "before", "after")
         print_parts(console, [table(columns, rows, numbers=columns[1:])])
+    if not done.trained:
+        console.print(UNTRAINED, soft_wrap=True)
     console.print("Written: " + ", ".join(map(str, done.files)), soft_wrap=True)

@@ -203,7 +203,8 @@ def _report() -> ArgumentParser:
 def _export() -> ArgumentParser:
     parser = command(
         "Write the model of a checkpoint in another format, and prove it: it is loaded in a fresh "
-        "process, and its output for a tile held against the checkpoint's.",
+        "process, and its output for a tile held against the checkpoint's. Of a config it is the "
+        "model with which 'terratorch fit' would begin.",
         "export CHECKPOINT --to FORMAT --output PATH [options]",
         "export last.ckpt --to onnx --output model.onnx --config burn_scars.yaml",
         "Writes a file (onnx with what it expects beside it as JSON, pt2) or a folder (terratorch "
@@ -211,12 +212,17 @@ def _export() -> ArgumentParser:
         "fails.",
     )
     add = group(parser, READ)
-    add("checkpoint", type=str, help="what a trainer saved of a TerraTorch task, pruned or full")
+    add(
+        "checkpoint",
+        type=str,
+        help="what a trainer saved of a TerraTorch task, pruned or full; or a config (.yaml), for "
+        "the backbone's weights and an untrained decoder and head",
+    )
     add(
         "--config",
         type=str | None,
         metavar="TASK.yaml",
-        help="the task's config: its data gives the tile, and is written along",
+        help="the checkpoint's config: its data gives the tile, and is written along",
     )
     add("--size", type=int | None, metavar="PIXELS", help="side of the tile, without a config")
     add = group(parser, CHOOSE)

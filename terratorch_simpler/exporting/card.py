@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from terratorch_simpler.results.blocks import block_ranges
-from terratorch_simpler.results.deployment import Deployment
+from terratorch_simpler.results.deployment import OF_PIXELS, Deployment
 from terratorch_simpler.results.finetuned import finetuned_rows
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.wording import (
@@ -76,6 +76,7 @@ def render_card(
         deployment=deployment,
         model=deployment.model,
         kept=block_ranges(list(deployment.model.kept_blocks)) if deployment.model else "",
+        gives=_gives(deployment),
         parent=parent,
         decision=decision_sentence(plan) if plan is not None else None,
         warnings=warnings_of(plan) if plan is not None else [],
@@ -87,6 +88,24 @@ def render_card(
         columns=columns,
     )
     return text
+
+
+def _gives(deployment: Deployment) -> str:
+    """What the output is, and how it is read."""
+    height, width = deployment.inputs[0].height, deployment.inputs[0].width
+    channels = deployment.output.channels
+    if deployment.task == "regression":
+        return f"values [B, {height}, {width}]"
+    if deployment.task == "multilabel":
+        return f"logits [B, {channels}]; a class is there where its own is above 0"
+    of = (
+        f"[B, {channels}, {height}, {width}]"
+        if deployment.task in OF_PIXELS
+        else f"[B, {channels}]"
+    )
+    if channels == 1:
+        return f"logits {of}; above 0 is the second of two classes"
+    return f"logits {of}; the largest is the class"
 
 
 def _metadata(deployment: Deployment, parent: Parent) -> dict[str, object]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 NOTE = "terratorch_simpler"
 """Key under which :class:`~terratorch_simpler.SimplerCallback` leaves a note in a checkpoint."""
 NOTE_VERSION = 1
+PLAIN_ALONE = (
+    "they could run code, so distrust a file that is not yours; of your own task, give it numbers, "
+    "texts and lists as arguments and train again"
+)
 _CALLBACK = "SimplerCallback"
 
 
@@ -27,18 +31,27 @@ class SavedTask:
     """What a checkpoint holds of a task.
 
     Attributes:
-        path: Where it lies.
+        path: What it comes from, for messages: the checkpoint, or the config that was built.
+        file: The checkpoint.
         hyper_parameters: Arguments of the task's class.
         state_dict: Its weights, by name.
         note: What the callback of this package left there; empty where it did not run.
         plan: The plan that chose the blocks, where one did.
+        trained: Whether it was trained; False for what a config was built to.
     """
 
     path: Path
+    file: Path
     hyper_parameters: Mapping[str, Any]
     state_dict: Mapping[str, Tensor]
     note: Mapping[str, Any]
     plan: PruningPlan | None
+    trained: bool = True
+
+    @property
+    def kind(self) -> str:
+        """What it comes from, in a word."""
+        return "checkpoint" if self.trained else "config"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -78,7 +91,7 @@ def read_checkpoint(path: str | Path) -> SavedTask:
         )
     state = (content.get("callbacks") or {}).get(_CALLBACK) or {}
     plan = PruningPlan.model_validate(state["plan"]) if state.get("plan") else None
-    return SavedTask(path, content["hyper_parameters"], content["state_dict"], note, plan)
+    return SavedTask(path, path, content["hyper_parameters"], content["state_dict"], note, plan)
 
 
 def task_class(saved: SavedTask, task: type[LightningModule] | None = None) -> type[Any]:
@@ -166,7 +179,8 @@ def _content(path: Path) -> Mapping[str, Any]:
         raise
     except Exception as error:
         # A file that torch did not write, or not to its end, raises all kinds of things.
-        raise ValueError(f"the checkpoint {path} {why_unreadable(path, error)}") from error
+        why = why_unreadable(path, error, PLAIN_ALONE)
+        raise ValueError(f"the checkpoint {path} {why}") from error
     if not isinstance(content, Mapping) or "state_dict" not in content:
         raise ValueError(
             f"{path} is no checkpoint of a Lightning trainer: it holds no state_dict. Weights of a "

@@ -68,6 +68,7 @@ def describe(
         ),
         dynamic_size=False,
         model=model,
+        trained=saved.trained,
         made_by={name: version(name) for name in ("terratorch-simpler", "terratorch", "torch")},
     )
 

@@ -1,20 +1,16 @@
-"""``simpler.export``: a checkpoint in another format, proven before it gets its name."""
+"""``simpler.export``: a model in another format, proven before it gets its name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from terratorch_simpler.exporting.checkpoint import read_checkpoint
-from terratorch_simpler.exporting.formats import (
-    FOLDERS,
-    QUANTIZED,
-    SUFFIXES,
-    Format,
-    Quantized,
-)
+from terratorch_simpler.exporting.formats import FOLDERS, Format, Quantized
+from terratorch_simpler.exporting.options import check_options, data_config
+from terratorch_simpler.exporting.untrained import opened
 from terratorch_simpler.files import check_free, staged
 from terratorch_simpler.messages import Reporter
 
@@ -36,6 +32,7 @@ class Export:
         tolerance: How much its output may differ.
         measured: The full model, the checkpoint and the export.
         accuracy: For a quantised one, each metric on the validation tiles before and after.
+        trained: Whether the model was trained; False where a config was exported.
     """
 
     format: Format
@@ -44,6 +41,7 @@ class Export:
     tolerance: str
     measured: tuple[Measured, ...]
     accuracy: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    trained: bool = True
 
 
 def export(
@@ -60,18 +58,20 @@ def export(
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Export:
-    """Write the model of a checkpoint in another format, and prove it in a fresh process.
+    """Write a model in another format, and prove it in a fresh process.
 
     The export is loaded by a process that does not have what it must do without, and its output
     for one tile is held against the checkpoint's. If that fails, nothing is written.
 
     Args:
-        checkpoint: What a Lightning trainer saved of a TerraTorch task, pruned or full.
+        checkpoint: What a Lightning trainer saved of a TerraTorch task, pruned or full; or a config
+            (``.yaml``), for the model with which ``terratorch fit`` would begin: the backbone's
+            weights, and an untrained decoder and head.
         to: ``terratorch`` (a config and a checkpoint for plain TerraTorch), ``safetensors`` (a
             folder for a model hub), ``onnx``, ``pt2`` (torch.export) or ``vllm`` (a folder for
             TerraTorch's plug-in of vLLM).
         output: File of ``onnx`` and ``pt2``, folder of the others.
-        config: The task's config: its data gives the tile, and is written along.
+        config: The config of the checkpoint's task: its data gives the tile, and is written along.
         merge: Write LoRA's adapters into the weights.
         quantize: ``int8`` for ONNX, ``bf16`` for pt2; needs the config, for the accuracy.
         opset: Version of ONNX's operators.
@@ -84,12 +84,13 @@ def export(
         FileNotFoundError: If the checkpoint or the config does not exist.
         FileExistsError: If the output exists and ``overwrite`` is False.
         ValueError: If it cannot be exported, or its output differs too much.
+        OSError: If it cannot be written (a full disk, say).
     """
     path, reporter = Path(output), reporter or Reporter()
-    check_options(to, path, quantize, opset, dynamic_size, config is not None, reporter)
+    data = data_config(checkpoint, config, reporter)
+    check_options(to, path, quantize, opset, dynamic_size, data is not None, reporter)
     named = reporter.option("overwrite", True)
     check_free([path], overwrite, named)
-    saved = read_checkpoint(checkpoint)
     from terratorch_simpler.exporting.measure import (
         compare,
         prove,
@@ -98,9 +99,11 @@ def export(
     )
     from terratorch_simpler.exporting.source import read_source
 
-    reporter.say("Building the model ...")
-    source = read_source(saved, None if config is None else Path(config), merge, size)
-    with staged(path, overwrite, named) as folder:
+    with ExitStack() as stack:
+        saved = stack.enter_context(opened(Path(checkpoint), reporter))
+        reporter.say("Building the model ...")
+        source = read_source(saved, data, merge, size)
+        folder = stack.enter_context(staged(path, overwrite, named))
         reporter.say(f"Exporting to {to} ...")
         staged_path = folder / path.name
         write_format(source, to, staged_path, quantize, opset, dynamic_size)
@@ -115,55 +118,14 @@ def export(
 
             reporter.say("Validating before and after ...")
             accuracy = compare_accuracy(source, to, staged_path)
-        reporter.say("Running the full model and the checkpoint, to compare ...")
+        reporter.say(f"Running the full model and the {saved.kind}, to compare ...")
         rows = (*compare(source), measured)
         if to == "safetensors":
             from terratorch_simpler.exporting.formats.safetensors import add_checked
 
             add_checked(source, staged_path, [one.row for one in rows], COLUMNS)
         files = tuple(path.parent / one.name for one in sorted(folder.iterdir()))
-    return Export(to, files, source.tile, tolerance, rows, accuracy)
-
-
-def check_options(
-    to: str,
-    path: Path,
-    quantize: str | None,
-    opset: int | None,
-    dynamic_size: bool,
-    has_config: bool,
-    reporter: Reporter,
-) -> None:
-    """Refuse options that do not go together, before anything is loaded.
-
-    Raises:
-        ValueError: With the option.
-    """
-    option = reporter.option
-    if to not in get_args(Format):
-        raise ValueError(f"unknown format {to!r}: choose one of {', '.join(get_args(Format))}")
-    suffix = SUFFIXES.get(to)  # type: ignore[call-overload]
-    if suffix is not None and path.suffix != suffix:
-        raise ValueError(f"{path} is to be a file of {to}: let its name end in {suffix}")
-    if to in FOLDERS and path.suffix in (".onnx", ".pt2", ".ckpt", ".safetensors"):
-        raise ValueError(f"{path} looks like a file, and {to} is written as a folder: name one")
-    for value, name in ((opset, "opset"), (dynamic_size or None, "dynamic_size")):
-        if value is not None and to != "onnx":
-            raise ValueError(f"{option(name)} is for onnx, not for {to}: leave it out")
-    if quantize is not None:
-        kinds = QUANTIZED.get(to, ())  # type: ignore[call-overload]
-        if quantize not in kinds:
-            able = "; ".join(f"{name} to {', '.join(can)}" for name, can in QUANTIZED.items())
-            raise ValueError(f"{to} cannot be quantised to {quantize}: {able}")
-        if not has_config:
-            raise ValueError(
-                f"{option('quantize', quantize)} needs {option('config')}: its validation tiles "
-                "say what it costs"
-            )
-    if to == "onnx":
-        from terratorch_simpler.exporting.formats.onnx import check_installed
-
-        check_installed()
+    return Export(to, files, source.tile, tolerance, rows, accuracy, saved.trained)
 
 
 def write_format(
@@ -174,14 +136,27 @@ def write_format(
     opset: int | None,
     dynamic_size: bool,
 ) -> None:
-    """Write the format, a folder or a file."""
+    """Write the format, a folder or a file.
+
+    Raises:
+        ValueError: If it cannot be exported, with the reason.
+        OSError: If it cannot be written (a full disk, say).
+    """
     from importlib import import_module
 
     module: Any = import_module(f"terratorch_simpler.exporting.formats.{to}")
-    if to in FOLDERS:
-        path.mkdir()
-        module.write(source, path)
-    elif to == "onnx":
-        module.write(source, path, opset, dynamic_size, quantize)
-    else:
-        module.write(source, path, quantize)
+    try:
+        if to in FOLDERS:
+            path.mkdir()
+            module.write(source, path)
+        elif to == "onnx":
+            module.write(source, path, opset, dynamic_size, quantize)
+        else:
+            module.write(source, path, quantize)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"could not be written ({error.strerror or error}), and nothing is left of it: make "
+            "room, or choose another place",
+            path.name,
+        ) from error

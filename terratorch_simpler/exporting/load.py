@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from terratorch_simpler.exporting.checkpoint import SavedTask, read_checkpoint, task_class
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.results.blocks import keep_spec
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
+
+    from terratorch_simpler.backbones.pruned import PrunedBackbone
 
 OF_PLAN = ("backbone_plan", "backbone_calibration")
 """Arguments that say how deep, beside the blocks themselves."""
@@ -90,6 +93,12 @@ def bare_model_args(model_args: Mapping[str, Any]) -> dict[str, Any]:
     check_name(name)
     bare = without_weights(name, own)
     return rest | _prefixed(bare)
+
+
+def resolved_model_args(model_args: Mapping[str, Any], pruned: PrunedBackbone) -> dict[str, Any]:
+    """The ``model_args`` with the blocks that are kept in the place of plan and tiles."""
+    resolved = {key: value for key, value in model_args.items() if key not in OF_PLAN}
+    return resolved | {"backbone_keep_blocks": keep_spec(pruned.kept_blocks)}
 
 
 def _prefixed(arguments: Mapping[str, Any]) -> dict[str, Any]:

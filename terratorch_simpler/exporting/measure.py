@@ -40,7 +40,7 @@ class Measured:
     """What a fresh process took for one tile.
 
     Attributes:
-        name: ``full``, ``checkpoint`` or the format.
+        name: ``full``, ``checkpoint`` (``config``, where that was exported) or the format.
         megabytes: Size on disk, or of the weights where there is no file.
         milliseconds: Time of each round on one tile.
         peak_mb: The most memory that the process held; None where the system does not say.
@@ -127,10 +127,10 @@ def compare(source: Source) -> list[Measured]:
             key: value for key, value in source.arguments["model_args"].items() if key not in OURS
         }
         arguments["backbone"] = full_name(arguments)
-        proof = run_fresh("full", saved.path, source, model_args=arguments)
+        proof = run_fresh("full", saved.file, source, model_args=arguments)
         found.append(_measured("full", proof.weights_mb, proof, None))
-    proof = run_fresh("checkpoint", saved.path, source)
-    return [*found, _measured("checkpoint", megabytes, proof, None)]
+    proof = run_fresh("checkpoint", saved.file, source)
+    return [*found, _measured(saved.kind, megabytes, proof, None)]
 
 
 def _measured(name: str, megabytes: float, proof: Proof, difference: float | None) -> Measured:

@@ -48,6 +48,13 @@ class Proof:
     weights_mb: float
 
 
+def start(request: Path) -> subprocess.CompletedProcess[str]:
+    """Run a request in a process of its own."""
+    # -P: the modules beside the script are not to be taken for those of the same name.
+    line = [sys.executable, "-P", str(RUNNER), str(request)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
 def run_fresh(kind: str, path: Path, source: Source, **request: Any) -> Proof:
     """Run a model in a fresh process on the source's tile.
 
@@ -76,13 +83,7 @@ def run_fresh(kind: str, path: Path, source: Source, **request: Any) -> Proof:
             **request,
         }
         asked.write_text(json.dumps(content))
-        # -P: the modules beside the script are not to be taken for those of the same name.
-        done = subprocess.run(
-            [sys.executable, "-P", str(RUNNER), str(asked)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = start(asked)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
             raise ValueError(f"the export does not run in a fresh process: {last}")

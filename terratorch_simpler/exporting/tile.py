@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from terratorch_simpler.backbones.families import Images
 
 
-def data_of(config: Path) -> Mapping[str, Any]:
-    """The ``data`` section of a config.
+def read_config(config: Path) -> dict[str, Any]:
+    """The values of a config; empty where its YAML is no mapping.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no config, or has no data.
+        ValueError: If it is not YAML.
     """
     if not config.is_file():
         raise FileNotFoundError(f"no config at {config}")
@@ -35,7 +35,17 @@ def data_of(config: Path) -> Mapping[str, Any]:
         values = yaml.safe_load(config.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{config} is not YAML: {one_line(error)}") from error
-    data = values.get("data") if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
+def data_of(config: Path) -> Mapping[str, Any]:
+    """The ``data`` section of a config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not YAML, or has no data.
+    """
+    data = read_config(config).get("data")
     if not isinstance(data, dict):
         raise ValueError(f"{config} has no data: name the task's config, or leave --config out")
     return data
@@ -52,6 +62,7 @@ def build_data(
     from terratorch.cli_tools import build_lightning_cli
 
     from terratorch_simpler.lightning import quiet_lightning
+    from terratorch_simpler.task.build import plainly
 
     cls = type(task)
     # Its model is built with it, and thrown away: without weights it costs little.
@@ -68,9 +79,7 @@ def build_data(
                 cli = build_lightning_cli(["--config", str(path)], run=False)
         except (SystemExit, Exception) as error:
             reason = said.getvalue().partition("error:")[2] or str(error)
-            raise ValueError(
-                f"the data of {config} cannot be built: {one_line(ValueError(reason))}"
-            ) from error
+            raise ValueError(f"the data of {config} cannot be built: {plainly(reason)}") from error
     datamodule: LightningDataModule = cli.datamodule
     return datamodule
 

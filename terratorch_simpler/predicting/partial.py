@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ class PartialMap:
         """A finished strip, [bands, rows, width], of which only what is looked at is read."""
         strip: NDArray[Any] = np.load(self._strip(number), mmap_mode="r")
         return strip
+
+    @contextmanager
+    def with_strips(self) -> Iterator[None]:
+        """Take the folder away if what is done meanwhile fails before there is a strip."""
+        try:
+            yield
+        except BaseException:
+            if not self.finished():
+                self.remove()
+            raise
 
     def remove(self) -> None:
         """Take the folder away."""

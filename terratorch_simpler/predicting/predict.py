@@ -73,6 +73,11 @@ def make_map(
     place = Georeference.of(job.scene)
     if not place.is_known:
         _warn(f"{job.scene.name} has no coordinate system, and its map has none")
+    if not model.deployment.trained:
+        _warn(
+            "the model was exported from a config: its decoder and head are untrained, and the map "
+            "says nothing"
+        )
     partial = PartialMap(job.path, job.identity)
     if partial.discarded:
         reporter.say(
@@ -85,7 +90,10 @@ def make_map(
     if finished:
         reporter.say(f"Going on with {job.path} at row {rows_before:,} of {job.scene.height:,}")
     if finished < len(ends):
-        with open_rows(job.scene, job.tiling.rows, model.deployment) as rows:
+        with (
+            partial.with_strips(),
+            open_rows(job.scene, job.tiling.rows, model.deployment) as rows,
+        ):
             _Run(model, job, batch_size, progress).make(rows, partial, finished)
             filled = rows.filled
         if filled and model.deployment.no_data_replace is None:

@@ -115,6 +115,8 @@ class Deployment(_Record):
         dynamic_size: Whether it takes inputs of any height and width; those of the inputs are then
             what it was trained with.
         model: Which model it is; None where that is not known.
+        trained: Whether it was trained; False where it was exported from a config, with a decoder
+            and a head of random numbers.
         made_by: Software that exported it, with its version.
     """
 
@@ -126,6 +128,7 @@ class Deployment(_Record):
     output: ModelOutput
     dynamic_size: bool
     model: ModelRecord | None
+    trained: bool = True
     made_by: dict[str, str]
 
     @model_validator(mode="after")

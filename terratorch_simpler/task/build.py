@@ -180,7 +180,7 @@ def _build(config: TaskConfig) -> Any:
         with contextlib.redirect_stderr(said), quiet_lightning():
             return build_lightning_cli(["--config", str(path)], run=False)
     except SystemExit as error:
-        reason = _plainly(said.getvalue().partition("error:")[2])
+        reason = plainly(said.getvalue().partition("error:")[2])
         raise ValueError(f"{path} is not a valid TerraTorch config: {reason}") from error
     except Exception as error:
         # Whatever a task, datamodule or trainer raises is about the config.
@@ -188,9 +188,10 @@ def _build(config: TaskConfig) -> Any:
         checkpoint = find_checkpoint(family, backbone_arguments(config.model_args))
         weights = f" with the checkpoint {checkpoint.file}" if checkpoint is not None else ""
         raise ValueError(
-            f"TerraTorch cannot build the task of {path}{weights}: {_plainly(str(error))}"
+            f"TerraTorch cannot build the task of {path}{weights}: {plainly(str(error))}"
         ) from error
 
 
-def _plainly(said: str) -> str:
+def plainly(said: str) -> str:
+    """What jsonargparse says of a section, in one line: what is wrong with it."""
     return one_line(ValueError(_OR_NONE.sub(r"\1", said)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from terratorch_simpler.exporting import proof
 from tests.conftest import TINY
+from tests.exporting.forks import Forks
 from tests.rasters import BANDS
 
 SIZE = 64
@@ -63,6 +67,25 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a segmentation task whose Prithvi keeps 5 of 12 blocks."""
     path = tmp_path_factory.mktemp("saved") / "model.ckpt"
     return save_task(path, SEGMENTATION, ignore_index=-1)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Processes that have imported TerraTorch, at the price of one."""
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def forked(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proofs that need TerraTorch are made in forks; torch and ONNX alone start anew."""
+    start = proof.start
+
+    def fork(request: Path) -> subprocess.CompletedProcess[str]:
+        kind = json.loads(request.read_text())["kind"]
+        return start(request) if kind in ("onnx", "pt2") else forks.run(request)
+
+    monkeypatch.setattr(proof, "start", fork)
 
 
 @pytest.fixture(scope="session")

@@ -235,6 +235,19 @@ def scene(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "scene.tif", landscape(3, 150, 70))
 
 
+def test_a_run_that_fails_before_it_has_a_strip_leaves_nothing(
+    model: OnnxModel, scene: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.tif"
+    # The header is whole, the pixels are not.
+    damaged.write_bytes(scene.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="looks truncated or damaged"):
+        make(model, damaged, tmp_path / "map.tif")
+    with pytest.raises(KeyboardInterrupt):
+        make(model, scene, tmp_path / "map.tif", progress=Stop(1))
+    assert not folder_of(tmp_path / "map.tif").exists()
+
+
 class Listener(Reporter):
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -377,6 +390,12 @@ def test_a_scene_without_a_place_gives_a_map_without_one(model: OnnxModel, tmp_p
         rasterio.open(tmp_path / "map.tif") as made,
     ):
         assert made.crs is None
+
+
+def test_the_map_of_a_model_that_was_not_trained_is_warned_of(scene: Path, tmp_path: Path) -> None:
+    model = OnnxModel(write_model(tmp_path / "m.onnx", deployment(bands=RGB, trained=False)))
+    with pytest.warns(PredictWarning, match="its decoder and head are untrained"):
+        make(model, scene, tmp_path / "map.tif")
 
 
 def test_a_turned_scene_gives_a_turned_map(model: OnnxModel, scene: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def data() -> dict[str, Any]:
         "output": {"name": "output", "classes": ["farm", "water", "town"], "channels": 3},
         "dynamic_size": False,
         "model": {"name": "prithvi_eo_v2_300", "kept_blocks": [0, 1, 2], "full_depth": 24},
+        "trained": True,
         "made_by": {"terratorch-simpler": "0.1.0"},
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from terratorch_simpler.exporting.formats.whole import write_whole
 from terratorch_simpler.exporting.source import Forward
 from terratorch_simpler.messages import one_line
 
@@ -43,7 +44,8 @@ def write(source: Source, path: Path, quantize: Quantized | None = None) -> None
     except Exception as error:
         # It raises whatever the model's code does when it is traced.
         raise ValueError(f"torch.export cannot export it: {one_line(error, most=300)}") from error
-    torch.export.save(program, path, extra_files={RECORD: source.deployment.to_json()})
+    record = {RECORD: source.deployment.to_json()}
+    write_whole(path, lambda file: torch.export.save(program, file, extra_files=record))
 
 
 def two_tiles(source: Source) -> list[Tensor]:

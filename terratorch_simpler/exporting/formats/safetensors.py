@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from errno import EIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
 
 from terratorch_simpler.exporting.card import render_card
 from terratorch_simpler.exporting.formats.terratorch import class_path
 from terratorch_simpler.exporting.hub import HubModel
+from terratorch_simpler.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from terratorch_simpler.exporting.card import Row
     from terratorch_simpler.exporting.source import Source
 
-CARD = "README.md"
+CARD, WEIGHTS = "README.md", "model.safetensors"
 
 
 def write(source: Source, folder: Path) -> None:
@@ -35,7 +39,12 @@ def write(source: Source, folder: Path) -> None:
     (folder / CARD).write_text(render_card(source.deployment, source.parent, plan))
     if plan is not None:
         (folder / "plan.json").write_text(plan.to_json())
-    model.save_pretrained(folder)
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(EIO, one_line(error)) from error
+    # Its library makes it readable for its owner alone.
+    (folder / WEIGHTS).chmod((folder / CARD).stat().st_mode)
 
 
 def add_checked(source: Source, folder: Path, rows: Sequence[Row], columns: Row) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
+from terratorch_simpler.exporting.formats.whole import write_whole
 from terratorch_simpler.exporting.plain import plain_model
+from terratorch_simpler.exporting.untrained import UNTRAINED
 from terratorch_simpler.results.wording import decision_sentence
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def write(source: Source, folder: Path) -> None:
         "hyper_parameters": parameters,
         "pytorch-lightning_version": _lightning_version(),
     }
-    torch.save(stored, folder / CHECKPOINT)
+    write_whole(folder / CHECKPOINT, lambda file: torch.save(stored, file))
     (folder / "preprocessing.json").write_text(source.deployment.to_json())
     if source.saved.plan is not None:
         (folder / "plan.json").write_text(source.saved.plan.to_json())
@@ -65,6 +67,8 @@ def class_path(source: Source) -> str:
 def _comment(source: Source) -> str:
     """Where the model comes from, as comments."""
     lines = ["Weights: model.ckpt beside this file."]
+    if not source.saved.trained:
+        lines.append(UNTRAINED)
     if source.data is None:
         lines.append("Add the data of your task before you run it.")
     plan = source.saved.plan

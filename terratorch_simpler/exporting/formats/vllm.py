@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from terratorch_simpler.exporting.formats.terratorch import class_path, plain_task
+from terratorch_simpler.exporting.formats.whole import write_whole
 
 if TYPE_CHECKING:
     from terratorch_simpler.exporting.source import Source
@@ -49,5 +50,5 @@ def write(source: Source, folder: Path) -> None:
         described["data"] = dict(source.data)
     config = {"architectures": ["Terratorch"], "num_classes": 0, "pretrained_cfg": described}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    torch.save({"state_dict": weights}, folder / "model.pt")
+    write_whole(folder / "model.pt", lambda file: torch.save({"state_dict": weights}, file))
     (folder / "preprocessing.json").write_text(source.deployment.to_json())
