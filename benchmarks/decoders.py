@@ -11,7 +11,12 @@ import torch
 from torch import nn
 
 from benchmarks.ratios import ratio
-from terratorch_simpler.profiling.costs import inference, training_step
+from terratorch_simpler.profiling.costs import (
+    Example,
+    flops_by_depth,
+    inference,
+    training_step,
+)
 from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_task_model
 
 SIZE, PAIRS, CLASSES = 224, 3, 7
@@ -63,10 +68,22 @@ def _measure(channels: int, decoder: str) -> dict[str, Any]:
     def step(kept: int) -> None:
         training_step(profiled.pruned(kept), (pair, {}), optimizer)()
 
-    return {
+    return count(profiled, (image, {})) | {
         "blocks_of_inference": _share(profiled, partial(infer, depth)),
         "inference": ratio(partial(infer, depth), partial(infer, depth // 3), runs=PAIRS),
         "step": ratio(partial(step, depth), partial(step, depth // 3), runs=PAIRS),
+    }
+
+
+def count(profiled: ProfiledModel, example: Example) -> dict[str, Any]:
+    """Share of the blocks in the FLOPs of a forward pass, and how many times fewer a third has."""
+    backbone = profiled.backbone
+    blocks = [backbone.family.called(block) for block in backbone.block_list]
+    # Before the first block stands one of nothing: the first count is of all the rest.
+    counts = flops_by_depth(inference(profiled.whole, example), [[], *blocks])
+    return {
+        "blocks_of_flops": round(1 - counts[0] / counts[-1], 2),
+        "flops": round(counts[-1] / counts[backbone.depth // 3], 2),
     }
 
 

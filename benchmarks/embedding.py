@@ -38,15 +38,15 @@ def measure() -> Iterator[tuple[str, dict[str, Any]]]:
             ("float32", contextlib.nullcontext),
             ("bf16", lambda: torch.autocast("cpu", torch.bfloat16)),
         ):
-            runs = [_forward(layer, images, context) for layer in (convolution, product)]
-            found[name] = ratio(*runs)
-            steps = [_step(layer, images, context) for layer in (convolution, product)]
-            found[f"{name}_step"] = ratio(*steps)
-            found[f"{name}_differs"] = _largest(runs[0](), runs[1]())
-        compiled = [torch.compile(layer) for layer in (convolution, product)]
-        runs = [_forward(layer, images, contextlib.nullcontext) for layer in compiled]
-        found["float32_compiled"] = ratio(*runs)
-        found["compiled_differs"] = _largest(*(run() for run in runs))
+            slow, fast = (_forward(layer, images, context) for layer in (convolution, product))
+            found[name] = ratio(slow, fast)
+            steps = (_step(layer, images, context) for layer in (convolution, product))
+            found[f"{name}_step"] = ratio(next(steps), next(steps))
+            found[f"{name}_differs"] = _largest(slow(), fast())
+        layers = (torch.compile(layer) for layer in (convolution, product))
+        slow, fast = (_forward(layer, images, contextlib.nullcontext) for layer in layers)
+        found["float32_compiled"] = ratio(slow, fast)
+        found["compiled_differs"] = _largest(slow(), fast())
         exported = torch.export.export(product, (images,)).module()
         found["exported_differs"] = _largest(convolution(images), exported(images))
         yield case, found

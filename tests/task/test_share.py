@@ -76,7 +76,7 @@ def test_what_cannot_be_counted_is_left_out_with_the_reason(task: Task, example:
         "What the cut saves of the whole model is left out: TerraTorch's temporal wrapper runs the "
         "backbone once a date."
     )
-    wrong = (example[0][:, :3], {})
+    wrong: Example = (torch.randn(1, 3, 64, 64), {})
     assert "is left out: " in share_sentence(task, wrong, [0])
 
 
