@@ -32,7 +32,7 @@ from torch.utils._pytree import tree_map
 import terratorch_simpler as simpler
 from terratorch_simpler.backbones.backbone import load_backbone
 from terratorch_simpler.backbones.patches import PatchConv2d, PatchConv3d
-from terratorch_simpler.selection.select import run_selection
+from terratorch_simpler.selection.select import SelectionWarning, run_selection
 from terratorch_simpler.selection.settings import Settings
 
 PAPER = {"training": 2.1, "inference": 2.6}
@@ -264,7 +264,7 @@ def selection(setup: Setup) -> Iterator[Row]:
         settings = Settings(early_stop=False, progress=False, accelerator=_accelerator(setup))
 
         forward = partial(_forward, setup, module, batches)
-        select = partial(run_selection, backbone, batches, settings)
+        select = partial(_select, backbone, batches, settings)
         row = {"backbone": name, "tiles": tiles}
         yield row | {"what": "select over forward"} | setup.ratio(select, forward)
         row["what"] = "pytorch-cka over forward"
@@ -275,6 +275,13 @@ def selection(setup: Setup) -> Iterator[Row]:
             continue
         peer = _pytorch_cka(setup, module, batches, backbone.depth)
         yield row | setup.ratio(peer, forward)
+
+
+def _select(backbone: Any, batches: list[Tensor], settings: Settings) -> None:
+    with warnings.catch_warnings():
+        # Random numbers and weights are what is measured here.
+        warnings.simplefilter("ignore", SelectionWarning)
+        run_selection(backbone, batches, settings)
 
 
 def _forward(setup: Setup, module: nn.Module, batches: list[Tensor]) -> None:
@@ -372,7 +379,7 @@ def dofa(setup: Setup) -> Iterator[Row]:
 
     def by_hand() -> None:
         with ByHand():  # type: ignore[no-untyped-call]
-            module(images)
+            module(images.bfloat16())
 
     def embedding_in_32() -> None:
         with setup.autocast("bf16-mixed"):
