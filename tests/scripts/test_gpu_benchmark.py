@@ -53,9 +53,10 @@ def test_a_section_that_fails_is_recorded_and_the_others_run(
 
 
 def test_no_row_is_begun_when_the_time_is_over() -> None:
-    late = gpu.Setup(torch.device("cpu"), quick=True, start=SETUP.start - gpu.SECONDS - 1)
+    cpu = torch.device("cpu")
+    late = gpu.Setup(cpu, quick=False, start=SETUP.start - gpu.SECONDS - 1)
     assert late.is_late(gpu.SECONDS)
-    assert not gpu.Setup(torch.device("cpu"), quick=True).is_late(gpu.COMPILING)
+    assert not gpu.Setup(cpu, quick=False).is_late(gpu.COMPILING)
     rows = list(gpu.selection(late))
     assert [row["left out"] for row in rows] == ["the time is over"] * 2
 
