@@ -18,7 +18,7 @@ from terratorch_simpler.files import write_files
 FOLDER = Path(__file__).parent
 SECTIONS = (
     *("selection", "peers", "memory", "pruning", "finetuning", "archive", "profiling"),
-    *("exports", "maps"),
+    *("exports", "maps", "embedding", "decoders"),
 )
 
 

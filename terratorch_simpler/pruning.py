@@ -8,6 +8,12 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.backbones.patches import (
+    PatchEmbedding,
+    check_choice,
+    product_class,
+    why_no_product,
+)
 from terratorch_simpler.backbones.pruned import PrunedBackbone, empty_pruned
 from terratorch_simpler.results.blocks import check_kept_blocks
 from terratorch_simpler.results.plan import BY_STRUCTURE, PruningPlan
@@ -57,6 +63,7 @@ def prune_backbone(
     kept_blocks: list[int],
     outputs: Outputs = "full_depth",
     plan: PruningPlan | None = None,
+    patch_embedding: PatchEmbedding = "auto",
 ) -> PrunedBackbone:
     """Prune a backbone to some of its blocks.
 
@@ -68,10 +75,12 @@ def prune_backbone(
         kept_blocks: Sorted 0-based indices, as :func:`check_kept_blocks` returns them.
         outputs: ``full_depth`` or ``kept``; see :func:`output_positions`.
         plan: The plan that chose the blocks, to be carried along.
+        patch_embedding: How patches are embedded: ``conv`` as in the full backbone, ``matmul`` as
+            one matrix product, ``auto`` as the product where the convolution is known to be slow.
 
     Raises:
-        ValueError: If only its first blocks can be kept, its outputs cannot be told apart, or as
-            :func:`output_positions`.
+        ValueError: If only its first blocks can be kept, its outputs cannot be told apart, its
+            patch embedding is no such product, or as :func:`output_positions`.
     """
     module, family = backbone.module, backbone.family
     kept, full_depth = len(kept_blocks), backbone.depth
@@ -108,7 +117,41 @@ def prune_backbone(
         # One width throughout: the families make sure of that.
         "_out_channels": [channels[-1]] * len(positions) if channels else [],
     }
+    if patch_embedding != "conv":
+        _multiply_patches(pruned, backbone, always=patch_embedding == "matmul")
     return pruned
+
+
+def _multiply_patches(pruned: PrunedBackbone, backbone: Backbone, always: bool) -> None:
+    """Put layers that multiply in the place of the convolutions that cut images into patches.
+
+    Raises:
+        ValueError: If there is none and it is ``always`` to multiply, with the reason.
+    """
+    family, replaced = backbone.family, False
+    reasons = [] if family.embeds_otherwise is None else [family.embeds_otherwise]
+    layers = {} if reasons else dict(backbone.module.named_modules())
+    for place, layer in layers.items():
+        inside = f"{place}.".startswith(f"{backbone.blocks}.")
+        if inside or not isinstance(layer, nn.Conv2d | nn.Conv3d):
+            continue
+        reason = why_no_product(layer)
+        if reason is not None:
+            reasons.append(f"its {place} {reason}")
+            continue
+        path, _, name = place.rpartition(".")
+        holder = [pruned, *_copy_below(pruned, path)][-1]
+        kind = product_class(layer)
+        multiplying = _copy(layer, kind.__new__(kind))
+        multiplying.always = always
+        setattr(holder, name, multiplying)
+        replaced = True
+    if always and not replaced:
+        why = reasons[0] if reasons else "it has no convolution outside its blocks"
+        raise ValueError(
+            f"the patch embedding of {backbone.label} cannot be 'matmul': {why}. Leave "
+            "patch_embedding out"
+        )
 
 
 def _copy(module: nn.Module, copy: Any) -> Any:
@@ -146,6 +189,7 @@ def prune(
     *,
     outputs: Outputs = "full_depth",
     blocks: str | None = None,
+    patch_embedding: PatchEmbedding = "auto",
     **arguments: Any,
 ) -> PrunedBackbone:
     """Prune a backbone to the depth of a plan.
@@ -158,16 +202,20 @@ def prune(
         outputs: ``full_depth`` (as many outputs as the full backbone, the default) or ``kept``.
         blocks: Dotted name of its list of blocks, where no rule finds the one that is meant; a plan
             says it itself.
+        patch_embedding: ``auto``, ``conv`` or ``matmul``: whether the convolution that cuts images
+            into patches runs as one matrix product, with the same weights; see
+            :func:`prune_backbone`.
         **arguments: Arguments of the registry's builder, such as ``pretrained=True``.
 
     Returns:
         The pruned backbone; see :class:`PrunedBackbone`.
 
     Raises:
-        ValueError: If the backbone cannot be cut, the plan was made for another one, or the blocks
-            do not exist.
+        ValueError: If the backbone cannot be cut, the plan was made for another one, the blocks
+            do not exist, or its patch embedding is no matrix product.
         FileNotFoundError: If the plan or a checkpoint does not exist.
     """
+    check_choice(patch_embedding)
     if isinstance(plan, str | Path):
         plan = PruningPlan.load(plan)
     if isinstance(plan, PruningPlan) and plan.backbone.family == BY_STRUCTURE:
@@ -176,9 +224,10 @@ def prune(
     full = load_backbone(backbone, blocks=blocks, **arguments)
     if isinstance(plan, PruningPlan):
         full.check_plan(plan)
-        pruned = prune_backbone(full, plan.kept_blocks, outputs, plan)
+        pruned = prune_backbone(full, plan.kept_blocks, outputs, plan, patch_embedding)
     else:
-        pruned = prune_backbone(full, check_kept_blocks(plan, full.depth), outputs)
+        kept = check_kept_blocks(plan, full.depth)
+        pruned = prune_backbone(full, kept, outputs, patch_embedding=patch_embedding)
     if isinstance(backbone, str):
         full.release()
     return pruned

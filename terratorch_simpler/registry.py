@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from terratorch_simpler.backbones.backbone import Backbone
+    from terratorch_simpler.backbones.patches import PatchEmbedding
     from terratorch_simpler.backbones.pruned import PrunedBackbone
     from terratorch_simpler.pruning import Outputs
     from terratorch_simpler.results.plan import PruningPlan
@@ -39,6 +40,7 @@ class SimplerRegistry(Set[str]):
         calibration: dict[str, Any] | str | None = None,
         outputs: Outputs = "full_depth",
         blocks: str | None = None,
+        patch_embedding: PatchEmbedding = "auto",
         **arguments: Any,
     ) -> PrunedBackbone:
         """Build a backbone and prune it.
@@ -59,6 +61,10 @@ class SimplerRegistry(Set[str]):
             outputs: ``full_depth`` or ``kept``.
             blocks: Dotted name of the full backbone's list of blocks, where no rule finds the one
                 that is meant.
+            patch_embedding: ``auto``, ``conv`` or ``matmul``: whether the convolution that cuts
+                images into patches runs as one matrix product, with the same weights. ``auto``
+                takes the product where the convolution is known to be slow: in 16 bits on the CPU,
+                and with frames on CUDA from torch 2.9 on.
             **arguments: Arguments of the full backbone's builder.
 
         Raises:
@@ -69,6 +75,7 @@ class SimplerRegistry(Set[str]):
         # Registry.build of TerraTorch hides any KeyError; nothing below lets one out.
         from terratorch_simpler.backbones.backbone import load_backbone
         from terratorch_simpler.backbones.build import canonical_name, check_name
+        from terratorch_simpler.backbones.patches import check_choice
         from terratorch_simpler.pruning import prune_backbone
         from terratorch_simpler.results.blocks import check_kept_blocks
 
@@ -77,6 +84,7 @@ class SimplerRegistry(Set[str]):
         depth = Depth(keep, _found(plan) if plan is not None else None, _value(calibration))
         try:
             check_name(name)
+            check_choice(patch_embedding)
             depth.check_given(name)
         except ValueError as error:
             # Names without a prefix are tried in every source: let TerraTorch go on to the next.
@@ -84,7 +92,7 @@ class SimplerRegistry(Set[str]):
         full = load_backbone(name, blocks=blocks, **arguments)
         chosen = depth.resolve(full)
         kept = check_kept_blocks(keep, full.depth) if chosen is None else chosen.kept_blocks
-        pruned = prune_backbone(full, kept, outputs, chosen)
+        pruned = prune_backbone(full, kept, outputs, chosen, patch_embedding)
         full.release()
         return pruned
 

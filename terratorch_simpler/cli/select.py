@@ -94,10 +94,14 @@ def settings_of(options: Namespace) -> Settings:
 def show(console: Console, done: TaskSelection) -> None:
     """Print the decision, what it saves, what the others would keep, and the files.
 
+    What it saves of the whole model is said where there is one.
+
     Of several processes only the one that wrote has something to show.
     """
     plan = done.plan
     if console.quiet or not done.files:
         return
     print_parts(console, plan_parts(plan))
+    if done.share is not None:
+        console.print(done.share, soft_wrap=True)
     console.print("Written: " + ", ".join(map(str, done.files)), soft_wrap=True)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from terratorch_simpler.backbones.pruned import PrunedBackbone
 
-OURS = (*OF_PLAN, "backbone_keep_blocks", "backbone_outputs", "backbone_blocks")
+OURS = (
+    *OF_PLAN,
+    *("backbone_keep_blocks", "backbone_outputs", "backbone_blocks", "backbone_patch_embedding"),
+)
 SELECT = "SelectIndices"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
+from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, Found, check_arguments, wrap_backbone
 from terratorch_simpler.backbones.build import build_full, canonical_name, name_family
@@ -42,6 +43,8 @@ class Task:
         datamodule: The task's datamodule, if the config has one.
         labels: What the labels of its tiles are, if the task has some that a probe reads.
         task: Class of the task.
+        model: Its model, around the backbone itself. What wraps that one (LoRA, several dates) is
+            left out.
     """
 
     config: TaskConfig
@@ -49,6 +52,7 @@ class Task:
     datamodule: LightningDataModule | None
     labels: Labels | None
     task: str
+    model: nn.Module
 
     @property
     def bands(self) -> list[str] | None:
@@ -88,15 +92,17 @@ def read_task(config: TaskConfig, blocks: str | None = None) -> Task:
     """
     built = build_task(config, blocks)
     name, arguments = built.name, built.backbone_arguments
-    module, loading = built.model.get_submodule(backbone_place(built.model)), built.loading
+    place, loading = backbone_place(built.model), built.loading
+    module = built.model.get_submodule(place)
     if _is_changed(built):
         with Loading() as loading:
             module = build_full(name, arguments)
+        built.model.set_submodule(place, module)
     backbone = wrap_backbone(module, name, arguments, blocks, built.found, loading)
     by_frame = bool(built.arguments.get("backbone_use_temporal"))
     labels, task = labels_of_task(built.task), type(built.task).__name__
     backbone = replace(backbone, by_frame=by_frame)
-    return Task(config, backbone, built.datamodule, labels, task)
+    return Task(config, backbone, built.datamodule, labels, task, built.model)
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,14 @@ class TaskSelection:
         folder: Where everything lies.
         config: The config of the pruned task; None where a backbone was selected for alone.
         files: All files that were written; none in all but the first of several processes.
+        share: What the cut saves of the task's whole model, in a sentence; None without a task.
     """
 
     plan: PruningPlan
     folder: Path
     config: Path | None
     files: tuple[Path, ...]
+    share: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,14 @@ class SelectionRun:
             write_files(files, self.overwrite)
             if failed is not None:
                 self._say_what_is_there(failed, files)
-            return TaskSelection(plan, self.folder, self.rewritten, tuple(files))
+            share = None if task is None else self._share(selection, task)
+            return TaskSelection(plan, self.folder, self.rewritten, tuple(files), share)
+
+    @staticmethod
+    def _share(selection: Selection, task: Task) -> str:
+        from terratorch_simpler.task.share import share_sentence
+
+        return share_sentence(task, selection.example, selection.plan.kept_blocks)
 
     def _say_what_is_there(self, failed: BaseException, files: Mapping[Path, Any]) -> NoReturn:
         """Raise what failed after the selection, and say that the selection is written."""

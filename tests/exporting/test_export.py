@@ -131,6 +131,22 @@ def test_every_other_format_is_proven(saved: Path, tmp_path: Path, to: Any, conf
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "pt2", "terratorch", "safetensors"])
+@pytest.mark.usefixtures("alone")
+def test_patches_that_are_multiplied_are_proven(tmp_path: Path, to: Any, config: Path) -> None:
+    saved = save_task(
+        tmp_path / "model.ckpt", SEGMENTATION | {"backbone_patch_embedding": "matmul"}
+    )
+    output = tmp_path / (f"model.{to}" if to in ("onnx", "pt2") else to)
+    done = simpler.export(saved, to, output, config=config)
+    (measured,) = done.measured
+    assert measured.difference is not None
+    assert measured.difference < 1e-4
+    if to == "terratorch":
+        assert "patch_embedding" not in (output / "config.yaml").read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_a_quantised_one_says_what_it_costs(
     saved: Path, tmp_path: Path, config: Path, whole: Export

@@ -42,10 +42,11 @@ def _model(model_args: dict[str, Any], seed: int) -> Any:
     ids=["select", "no select", "no necks", "timm select", "timm indices", "timm no necks"],
 )
 def test_it_gives_the_same(model: dict[str, Any], keep: int | list[int]) -> None:
-    given = {**model, "backbone_keep_blocks": keep}
+    given = {**model, "backbone_keep_blocks": keep, "backbone_patch_embedding": "auto"}
     pruned = _model(given, seed=0).eval()
     plain = plain_model(given, find_pruned(pruned))
     assert "simpler" not in str(plain.model_args)
+    assert "patch_embedding" not in str(plain.model_args)
     other = _model(plain.model_args, seed=1).eval()
     weights = {f"model.{name}": value for name, value in pruned.state_dict().items()}
     moved = plain.state_dict(weights)

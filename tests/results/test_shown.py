@@ -99,6 +99,19 @@ def test_the_summary_of_a_plan_is_what_the_command_prints(
     assert any(re.fullmatch(r"simpler \(decides\) +4 +0-3", line) for line in lines)
 
 
+def test_the_command_says_what_the_cut_saves_of_the_whole_model(
+    plan: PruningPlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path("out/plan.json")
+    show(
+        Console(width=40), TaskSelection(plan, Path("out"), None, (file,), "Blocks are 60% of it.")
+    )
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "Blocks are 60% of it.",
+        f"Written: {file}",
+    ]
+
+
 def test_the_summaries_of_a_probe_and_a_profile_are_their_tables() -> None:
     lines = PROBE.summary().splitlines()
     assert lines[1].split() == ["layer", "mIoU", "of", "the", "best"]

@@ -53,6 +53,7 @@ class Clay(Family["TimmBackboneWrapper"]):
     bound = ("forward", "prepare_features_for_image_model", "freeze")
     methods: ClassVar = {"prepare_features_for_image_model": _as_map, "freeze": _freeze}
     checkpoints: ClassVar = {"pretrained_cfg_overlay": False, "ckpt_path": True}
+    embeds_otherwise = "its weights are made of the wavelengths in every pass"
     layout = f"give them names that begin with {ENCODER} below the key state_dict"
 
     def owns(self, source: str, name: str) -> bool:

@@ -64,6 +64,8 @@ class Family(Generic[Module]):
         refused_arguments: Arguments with which the backbone cannot be pruned, and why.
         example_arguments: Arguments without which the builder gives nothing to measure.
         repeats_outputs: Whether ``out_indices`` of the builder can name a block twice.
+        embeds_otherwise: How it embeds patches, where this is no convolution with weights of its
+            own; None where it can be one.
     """
 
     name: ClassVar[str]
@@ -80,6 +82,7 @@ class Family(Generic[Module]):
     refused_arguments: ClassVar[Mapping[str, str]] = {}
     example_arguments: ClassVar[Arguments] = {}
     repeats_outputs: ClassVar[bool] = False
+    embeds_otherwise: ClassVar[str | None] = None
 
     def knows(self, module: nn.Module) -> bool:
         """Whether a backbone is of the family: of its class, or of one that inherits from it."""

@@ -25,6 +25,8 @@ class TerraMind(Family["TerraMindViT"]):
     path = "encoder"
     checkpoints: ClassVar = {"ckpt_path": True}
     example_arguments: ClassVar = {"modalities": ["S2L2A"]}
+    # What TiM generates with holds convolutions, and stays as it is.
+    embeds_otherwise = "each modality is a matrix product already"
 
     def owns(self, source: str, name: str) -> bool:
         """Names that begin with ``terramind_``, but tokenizers and TiM variants."""

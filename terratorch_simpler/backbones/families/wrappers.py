@@ -57,6 +57,7 @@ class Dofa(TorchgeoWrapper["DOFAEncoderWrapper"]):
     class_path = "terratorch.models.backbones.dofa_vit.DOFAEncoderWrapper"
     path = "dofa_model.blocks"
     indices = "out_indices"
+    embeds_otherwise = "its weights are made of the wavelengths in every pass"
 
     def owns(self, source: str, name: str) -> bool:
         """Names that begin with ``dofa_``."""
