@@ -130,7 +130,7 @@ def _profile() -> ArgumentParser:
         "time and peak memory of inference and of a training step.",
         "profile --config TASK.yaml [options]\nprofile --backbone NAME [options]",
         "profile --backbone prithvi_eo_v2_300 --accelerator gpu",
-        "Writes profile.csv and profile.png into a folder.",
+        "Writes profile.csv, parts.csv and profile.png into a folder.",
     )
     add_backbone(group(parser, READ))
     add = group(parser, RUN)

@@ -17,7 +17,7 @@ from terratorch_simpler.task.config import TaskConfig
 if TYPE_CHECKING:
     from terratorch_simpler.results.profile import Profile
 
-RESULTS = ("profile.csv", "profile.png")
+RESULTS = ("profile.csv", "parts.csv", "profile.png")
 
 
 def run(options: Namespace) -> None:
@@ -30,20 +30,23 @@ def run(options: Namespace) -> None:
     check_options(options)
     name = Path(options.config).stem if options.config is not None else options.backbone
     folder = Path(options.output or f"{name}_profile")
-    csv, png = outputs = [folder / result for result in RESULTS]
+    csv, parts, png = outputs = [folder / result for result in RESULTS]
     check_free(outputs, options.overwrite, option="--overwrite")
     console = Console(quiet=options.quiet, highlight=False)
     with results_folder(folder):
         profile = _measure(options, console)
-        from terratorch_simpler.report.figures import profile_figure, to_png
+        from terratorch_simpler.report.costs import profile_figure
+        from terratorch_simpler.report.figures import to_png
 
+        assert profile.split is not None
         files: dict[Path, str | bytes] = {
             csv: profile.to_csv(),
+            parts: profile.split.to_csv(),
             png: to_png(profile_figure(profile)),
         }
         write_files(files, options.overwrite)
     show(console, profile)
-    console.print(f"Written: {csv}, {png}", soft_wrap=True)
+    console.print(f"Written: {csv}, {parts}, {png}", soft_wrap=True)
 
 
 def check_options(options: Namespace) -> None:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
+from torch import nn
 
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.profiling.costs import (
-    Example,
-    Run,
     flops_by_depth,
     held_by,
-    inference,
     peak_growth,
     time_in_rounds,
-    training_step,
+    wait,
 )
 from terratorch_simpler.profiling.profiled import ProfiledModel
+from terratorch_simpler.profiling.runs import FULL, Example, Run, inference, training_step
 from terratorch_simpler.tiles.batches import modalities_of
 from terratorch_simpler.tiles.progress import bar
 
@@ -78,6 +77,7 @@ class Bench:
         settings: BenchSettings,
     ) -> None:
         self.profiled, self.device, self.settings = profiled, device, settings
+        self.precision = FULL
         self.example: Example = apply_to_collection(
             example, torch.Tensor, lambda value: value.to(device)
         )
@@ -93,8 +93,8 @@ class Bench:
         module = self.profiled.pruned(self.profiled.backbone.depth)
         backbone = self.profiled.backbone
         blocks = [backbone.family.called(block) for block in backbone.block_list]
-        with self._blame():
-            return flops_by_depth(inference(module, self.example), blocks)
+        with self.blame():
+            return flops_by_depth(self.eager("inference", module), blocks)
 
     def measure(self, depths: list[int]) -> dict[int, dict[str, float]]:
         """Seconds and bytes of inference and of a training step at some depths.
@@ -105,7 +105,7 @@ class Bench:
         values: dict[int, dict[str, float]] = {}
         turns = len(depths) * 2 * self.settings.rounds
         total = len(depths) + turns
-        with self._blame(), bar("Profiling", total, "runs", self.settings.progress) as runs:
+        with self.blame(), bar("Profiling", total, "runs", self.settings.progress) as runs:
             for depth in depths:
                 if depth not in self.memory:
                     self.memory[depth] = self._peaks(depth)
@@ -125,10 +125,25 @@ class Bench:
         return values
 
     def _turn(self, name: str, depth: int) -> Run:
-        module = self.profiled.pruned(depth)
+        return self.eager(name, self.profiled.pruned(depth))
+
+    def eager(
+        self, name: str, module: nn.Module, reached: Callable[[str], None] | None = None
+    ) -> Run:
+        """Inference or a training step of a model, to be run.
+
+        Args:
+            name: ``inference`` or ``step``.
+            module: The model.
+            reached: As :func:`~terratorch_simpler.profiling.runs.training_step` takes it.
+        """
         if name == "inference":
-            return inference(module, self.example)
-        return training_step(module, self.example, self.optimizer)
+            return inference(module, self.example, self.precision)
+        return training_step(module, self.example, self.optimizer, self.precision, reached)
+
+    def wait(self) -> None:
+        """Wait until the device has done what it was given."""
+        wait(self.device)
 
     def _peaks(self, depth: int) -> dict[str, float]:
         """Peak memory, where the device tells."""
@@ -144,7 +159,7 @@ class Bench:
         return peaks
 
     @contextlib.contextmanager
-    def _blame(self) -> Iterator[None]:
+    def blame(self) -> Iterator[None]:
         """Turn what a model raises into one message: it is about the batch."""
         batch = f"{self.settings.batch_size} images of {image_shapes(self.example)}"
         try:

@@ -17,9 +17,10 @@ from terratorch_simpler.profiling.bench import (
     BenchSettings,
     image_shapes,
 )
-from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.profiling.interpolation import measure_and_interpolate
 from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_model
+from terratorch_simpler.profiling.runs import Example
+from terratorch_simpler.profiling.splitting import measure_split
 from terratorch_simpler.results.profile import Profile, Row
 
 TOLERANCE = 0.05
@@ -90,6 +91,7 @@ def run_profile(
         flops = bench.flops()
         found = measure_and_interpolate(depth, bench.measure, TOLERANCE, settings.every_depth)
         parameters = [count_parameters(profiled.pruned(kept)) for kept in range(1, depth + 1)]
+        split = measure_split(bench)
     rows = []
     for kept, values in found.values.items():
         memory = [values.get(name) for name in ("inference_bytes", "step_bytes")]
@@ -115,4 +117,5 @@ def run_profile(
         image_shapes(example),
         tuple(rows),
         found.residual,
+        split,
     )

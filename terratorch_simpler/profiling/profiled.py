@@ -12,7 +12,7 @@ from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.backbones.families import class_paths, find_family, is_known
-from terratorch_simpler.profiling.costs import Example
+from terratorch_simpler.profiling.runs import Example
 from terratorch_simpler.pruning import prune_backbone
 from terratorch_simpler.tiles.batches import Tiles, by_frame
 from terratorch_simpler.tiles.checks import check_finite, check_images

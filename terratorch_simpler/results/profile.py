@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import asdict, dataclass, fields
 
+from terratorch_simpler.results.parts import Part, Split
 from terratorch_simpler.results.shown import Shown
 
 
@@ -59,6 +60,8 @@ class Profile(Shown):
         rows: One a depth, from 1 on.
         residual: Largest relative error of the interpolation where it was checked; None where every
             depth was measured.
+        split: Where the time goes at full depth; None in profiles that do not say.
+        chosen: Depth of the plan that the profile was made for, if there was one.
     """
 
     label: str
@@ -67,6 +70,8 @@ class Profile(Shown):
     images: str
     rows: tuple[Row, ...]
     residual: float | None
+    split: Split | None = None
+    chosen: int | None = None
 
     def __repr__(self) -> str:
         first, last = self.rows[0], self.rows[-1]
@@ -86,6 +91,19 @@ class Profile(Shown):
         if not 1 <= depth <= len(self.rows):
             raise ValueError(f"depth must be 1 to {len(self.rows)}, got {depth}")
         return self.rows[depth - 1]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What every part of the model costs at full depth, in the order in which they run.
+
+        Empty in profiles that do not say.
+        """
+        return self.split.parts if self.split is not None else ()
+
+    @property
+    def named_depth(self) -> int:
+        """The depth that is named beside the full one: the plan's, or a third of the blocks."""
+        return self.chosen if self.chosen is not None else max(1, round(len(self.rows) / 3))
 
     @property
     def spread(self) -> tuple[float, float] | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from terratorch_simpler.results.blocks import block_ranges
+from terratorch_simpler.results.limits import limit_lines
+from terratorch_simpler.results.parts import Split
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.profile import Profile
@@ -26,6 +29,11 @@ from terratorch_simpler.results.wording import (
 Part = Text | Table
 # Short enough for a terminal of 80 characters.
 PROFILE_COLUMNS = ("depth", "param. M", "GFLOPs", "ms", "images/s", "MB", "train ms", "train MB")
+
+PART_COLUMNS = (
+    *("param. M", "GFLOPs", "ms", "%"),
+    *("fwd", "bwd", "update", "%", "MB"),
+)
 
 
 def plan_parts(plan: PruningPlan, warnings: Sequence[str] = ()) -> Iterator[Part]:
@@ -56,7 +64,7 @@ def probe_parts(probe: Probe) -> Iterator[Part]:
 
 
 def profile_parts(profile: Profile) -> Iterator[Part]:
-    """The table of a profile, and how good it is."""
+    """The table of a profile and how good it is; then that of its parts."""
     yield _bold(
         f"{profile.label}: batches of {profile.batch_size}, {profile.images}, on {profile.device}"
     )
@@ -74,6 +82,12 @@ def profile_parts(profile: Profile) -> Iterator[Part]:
             f"Interpolation misses measured depths that were left out by {profile.residual:.1%} at "
             "most."
         )
+    if profile.split is not None:
+        yield _bold(f"By part, with all {profile.split.depth} blocks")
+        yield table(("part", *PART_COLUMNS), part_rows(profile.split), numbers=PART_COLUMNS)
+        yield Text("fwd, bwd, update: ms of a training step; MB: held between fwd and bwd.")
+        yield Text(whole_sentence(profile.split))
+    yield from (_bold(line) for line in limit_lines(profile))
 
 
 def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
@@ -98,6 +112,50 @@ def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def part_rows(split: Split) -> list[tuple[str, ...]]:
+    """Rows of a table: a part, and the columns of :data:`PART_COLUMNS`; the last is the sum."""
+    parts = [
+        (
+            *(part.name, part.parameters, part.flops, part.inference_seconds),
+            *(part.forward_seconds, part.backward_seconds, split.update_seconds_of(part)),
+            part.step_bytes,
+        )
+        for part in split.parts
+    ]
+    total: tuple[Any, ...] = (
+        "sum",
+        *(sum(column) for column in list(zip(*parts, strict=True))[1:]),
+    )
+    return [
+        (
+            name,
+            f"{parameters / 1e6:.2f}",
+            _short(flops / 1e9, 2),
+            _short(1e3 * inference),
+            f"{100 * inference / split.inference_sum:.0f}",
+            *(_short(1e3 * seconds) for seconds in (forward, backward, update)),
+            f"{100 * (forward + backward + update) / split.step_sum:.0f}",
+            f"{held / 1e6:.0f}",
+        )
+        for name, parameters, flops, inference, forward, backward, update, held in [*parts, total]
+    ]
+
+
+def _short(value: float, decimals: int = 1) -> str:
+    """A number of five digits at most, up to 99,999."""
+    return f"{value:.{decimals if value < 1000 else 0}f}"
+
+
+def whole_sentence(split: Split) -> str:
+    """How the parts add up to what was measured without them."""
+    return (
+        f"Measured as a whole: {1e3 * split.inference_seconds:.1f} ms of inference (the parts come "
+        f"to {split.inference_sum / split.inference_seconds - 1:+.1%}), "
+        f"{1e3 * split.step_seconds:.1f} ms of a training step "
+        f"({split.step_sum / split.step_seconds - 1:+.1%})."
+    )
 
 
 def print_parts(console: Console, parts: Iterable[Part]) -> None:

@@ -22,7 +22,8 @@ from terratorch_simpler.profiling.bench import BenchSettings
 from terratorch_simpler.profiling.interpolation import measure_and_interpolate
 from terratorch_simpler.profiling.profile import profile, run_profile
 from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_model
-from terratorch_simpler.report.figures import profile_figure, to_png
+from terratorch_simpler.report.costs import profile_figure
+from terratorch_simpler.report.figures import to_png
 from terratorch_simpler.results.profile import Profile, Row
 from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.profiled import profiled_config_model
@@ -553,7 +554,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     given = ["--backbone", "prithvi_eo_tiny", "--backbone_args.img_size", "32"]
     arguments = ["--accelerator", "cpu", "--rounds", "1", "--output", str(tmp_path)]
     main(["profile", *given, *arguments])
-    assert {path.name for path in tmp_path.iterdir()} == {"profile.csv", "profile.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"profile.csv", "parts.csv", "profile.png"}
     rows = list(csv.DictReader(io.StringIO((tmp_path / "profile.csv").read_text())))
     assert [row["depth"] for row in rows] == ["1", "2", "3", "4"]
     # Of one round.
@@ -568,7 +569,7 @@ def test_the_command_with_a_config(
     folder = tmp_path / "made" / "here"
     arguments = ["--accelerator", "cpu", "--rounds", "1", "--output", str(folder)]
     main(["profile", "--config", str(sample), "--size", "64", "--every_depth", *arguments])
-    assert {path.name for path in folder.iterdir()} == {"profile.csv", "profile.png"}
+    assert {path.name for path in folder.iterdir()} == {"profile.csv", "parts.csv", "profile.png"}
     rows = list(csv.DictReader(io.StringIO((folder / "profile.csv").read_text())))
     assert [row["times"] for row in rows] == ["measured"] * 12
     assert "6 x 64 x 64, on cpu" in capsys.readouterr().out
