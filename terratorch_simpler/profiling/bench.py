@@ -11,7 +11,9 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import nn
 
+from terratorch_simpler.lightning import check_precision, find_precision
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.profiling.compiling import Compiled
 from terratorch_simpler.profiling.costs import (
     flops_by_depth,
     held_by,
@@ -20,7 +22,7 @@ from terratorch_simpler.profiling.costs import (
     wait,
 )
 from terratorch_simpler.profiling.profiled import ProfiledModel
-from terratorch_simpler.profiling.runs import FULL, Example, Run, inference, training_step
+from terratorch_simpler.profiling.runs import Example, Run, inference, training_step
 from terratorch_simpler.tiles.batches import modalities_of
 from terratorch_simpler.tiles.progress import bar
 
@@ -39,17 +41,22 @@ class BenchSettings:
         rounds: Times that each depth is timed; the median counts.
         every_depth: Measure every depth, and interpolate none.
         progress: Show a progress bar.
+        precision: In what to compute, in Lightning's words.
+        compile: Compile the model of each depth with torch.compile.
     """
 
     batch_size: int = BATCH_SIZE
     rounds: int = ROUNDS
     every_depth: bool = False
     progress: bool = False
+    precision: str = "32-true"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_precision(self.precision)
 
 
 def image_shapes(example: Example) -> str:
@@ -77,16 +84,19 @@ class Bench:
         settings: BenchSettings,
     ) -> None:
         self.profiled, self.device, self.settings = profiled, device, settings
-        self.precision = FULL
+        self.precision = find_precision(settings.precision, device)
         self.example: Example = apply_to_collection(
             example, torch.Tensor, lambda value: value.to(device)
         )
+        if settings.precision == "bf16-true":
+            self.example = self.precision.convert_input(self.example)
         weights = [weight for weight in profiled.whole.parameters() if weight.requires_grad]
         if not weights:
             raise ValueError(f"no weight of {profiled.label} requires a gradient: nothing to train")
         self.optimizer = torch.optim.AdamW(weights, lr=0.0)
         self.memory: dict[int, dict[str, float]] = {}
         self.ranges: dict[int, dict[str, float]] = {}
+        self.compiled = Compiled(profiled) if settings.compile else None
 
     def flops(self) -> list[int]:
         """FLOPs of inference at every depth."""
@@ -125,6 +135,8 @@ class Bench:
         return values
 
     def _turn(self, name: str, depth: int) -> Run:
+        if self.compiled is not None:
+            return self.eager(name, self.compiled.module(depth))
         return self.eager(name, self.profiled.pruned(depth))
 
     def eager(
@@ -150,7 +162,11 @@ class Bench:
         peaks: dict[str, float] = {}
         for name, optimizer in (("inference", None), ("step", self.optimizer)):
             # The first run warms up, and gives the optimizer its state.
-            self._turn(name, depth)()
+            first = self._turn(name, depth)
+            if self.compiled is not None:
+                self.compiled.start(depth, first, self.wait)
+            else:
+                first()
             run = self._turn(name, depth)
             grown = peak_growth(run, self.device)
             if grown is not None:

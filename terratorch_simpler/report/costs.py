@@ -66,9 +66,7 @@ def profile_figure(profile: Profile) -> ShownFigure:
         _stack(grid[0, 3], profile, profile.split, "inference")
         _stack(grid[1, 3], profile, profile.split, "step")
         grid[1, 3].legend(frameon=False, fontsize="x-small", loc="upper left")
-    figure.suptitle(
-        f"{profile.label}: batches of {profile.batch_size}, {profile.images}, {profile.device}"
-    )
+    figure.suptitle(profile.title)
     return figure
 
 

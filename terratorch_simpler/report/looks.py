@@ -25,11 +25,11 @@ from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.profile import Profile
 from terratorch_simpler.results.tables import (
     PART_COLUMNS,
-    PROFILE_COLUMNS,
     as_text,
     part_rows,
     plan_parts,
     probe_parts,
+    profile_columns,
     profile_parts,
     profile_rows,
 )
@@ -149,14 +149,14 @@ def _(record: Probe) -> str:
 
 @html.register
 def _(record: Profile) -> str:
-    sentence = (
-        f"{record.label}: batches of {record.batch_size}, {record.images}, on {record.device}"
-    )
-    columns = (*PROFILE_COLUMNS, "time, MB")
     split = record.split
-    parts = (("part", *PART_COLUMNS), part_rows(split)) if split is not None else None
     return _render(
-        record, sentence, columns, profile_rows(record), parts=parts, notes=limit_lines(record)
+        record,
+        record.title,
+        profile_columns(record),
+        profile_rows(record),
+        parts=(("part", *PART_COLUMNS), part_rows(split)) if split is not None else None,
+        notes=[*limit_lines(record), *(f"slow: {line}" for line in record.findings)],
     )
 
 

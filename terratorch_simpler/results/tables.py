@@ -15,7 +15,7 @@ from terratorch_simpler.results.limits import limit_lines
 from terratorch_simpler.results.parts import Split
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
-from terratorch_simpler.results.profile import Profile
+from terratorch_simpler.results.profile import Loader, Profile, Row
 from terratorch_simpler.results.wording import (
     decision_sentence,
     others_rows,
@@ -65,12 +65,14 @@ def probe_parts(probe: Probe) -> Iterator[Part]:
 
 def profile_parts(profile: Profile) -> Iterator[Part]:
     """The table of a profile and how good it is; then that of its parts."""
-    yield _bold(
-        f"{profile.label}: batches of {profile.batch_size}, {profile.images}, on {profile.device}"
-    )
-    columns = (*PROFILE_COLUMNS, "time, MB")
-    yield table(columns, profile_rows(profile), numbers=PROFILE_COLUMNS)
+    yield _bold(profile.title)
+    columns = profile_columns(profile)
+    yield table(columns, profile_rows(profile), numbers=columns[:-1])
     yield Text("ms, MB, GFLOPs: one batch; MB: peak; train: one training step.")
+    if profile.compiled:
+        yield Text(
+            "start s: the first pass and the first training step, in which torch.compile compiles."
+        )
     if profile.spread is not None:
         fastest, slowest = profile.spread
         yield Text(
@@ -83,15 +85,33 @@ def profile_parts(profile: Profile) -> Iterator[Part]:
             "most."
         )
     if profile.split is not None:
-        yield _bold(f"By part, with all {profile.split.depth} blocks")
+        eager = ", not compiled" if profile.compiled else ""
+        yield _bold(f"By part, with all {profile.split.depth} blocks{eager}")
         yield table(("part", *PART_COLUMNS), part_rows(profile.split), numbers=PART_COLUMNS)
         yield Text("fwd, bwd, update: ms of a training step; MB: held between fwd and bwd.")
         yield Text(whole_sentence(profile.split))
     yield from (_bold(line) for line in limit_lines(profile))
+    if profile.loader is not None:
+        yield Text(loader_sentence(profile, profile.loader))
+    yield from (Text(f"slow: {line}") for line in profile.findings)
+
+
+def loader_sentence(profile: Profile, loader: Loader) -> str:
+    """How fast the training images come, beside how fast they are used."""
+    full = profile.batch_size / profile.rows[-1].step_seconds
+    return (
+        f"The loader alone delivers {loader.images_per_second:.0f} images a second ({loader.batches} "
+        f"batches after the first, num_workers {loader.workers}); the training step takes {full:.0f}."
+    )
+
+
+def profile_columns(profile: Profile) -> tuple[str, ...]:
+    """Columns of the table of a profile."""
+    return (*PROFILE_COLUMNS, *(["start s"] if profile.compiled else []), "time, MB")
 
 
 def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
-    """Rows of a table: the columns of :data:`PROFILE_COLUMNS`, and how the times are known."""
+    """Rows of a table: the columns of :func:`profile_columns`."""
     rows: list[tuple[str, ...]] = []
     for row in profile.rows:
         inference, step = (
@@ -108,10 +128,15 @@ def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
                 inference,
                 f"{1e3 * row.step_seconds:.1f}",
                 step,
+                *([_start(row)] if profile.compiled else []),
                 row.times,
             )
         )
     return rows
+
+
+def _start(row: Row) -> str:
+    return "-" if row.compile_seconds is None else f"{row.compile_seconds:.1f}"
 
 
 def part_rows(split: Split) -> list[tuple[str, ...]]:
