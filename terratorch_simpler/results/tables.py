@@ -100,8 +100,9 @@ def loader_sentence(profile: Profile, loader: Loader) -> str:
     """How fast the training images come, beside how fast they are used."""
     full = profile.batch_size / profile.rows[-1].step_seconds
     return (
-        f"The loader alone delivers {loader.images_per_second:.0f} images a second ({loader.batches} "
-        f"batches after the first, num_workers {loader.workers}); the training step takes {full:.0f}."
+        f"The loader alone delivers {loader.images_per_second:.0f} images a second "
+        f"({loader.batches} batches after the first, num_workers {loader.workers}); the training "
+        f"step takes {full:.0f}."
     )
 
 
