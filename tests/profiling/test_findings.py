@@ -93,8 +93,8 @@ CONVOLUTION = [
         (
             replace(FINE, products="highest"),
             "products of 32 bits run without TF32 on a GPU that has it "
-            "(float32_matmul_precision is highest): call torch.set_float32_matmul_precision('high'), or take --precision "
-            "bf16-mixed",
+            "(float32_matmul_precision is highest): call "
+            "torch.set_float32_matmul_precision('high'), or take --precision bf16-mixed",
         ),
         (
             replace(FINE, device="cpu", capability=None, idle="NVIDIA H100"),
@@ -103,8 +103,8 @@ CONVOLUTION = [
         (
             replace(FINE, loader=Loader(4.0, 32, 0)),
             "the loader delivers 4 images a second, the training step takes 16 (1 of 3 blocks: "
-            "32): set num_workers (now 0) to the cores that are free, or make reading cheaper (fewer "
-            "transforms, tiles as they are used)",
+            "32): set num_workers (now 0) to the cores that are free, or make reading cheaper "
+            "(fewer transforms, tiles as they are used)",
         ),
         (
             replace(FINE, loader=Loader(20.0, 32, 2)),
