@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from statistics import median
 
 from torch import Tensor, nn
@@ -76,15 +77,16 @@ def _flops_and_owners(
         first.setdefault(module, line.current or PATCH)
 
     run = bench.eager("inference", bounds.whole)
-    handles = [module.register_forward_pre_hook(note) for module in bounds.whole.modules()]
-    try:
-        with bounds.watched(line.mark), counter:
+    with bounds.watched(line.mark), ExitStack() as hooks:
+        # After those of the boundaries, which have told by then where a module belongs.
+        for module in bounds.whole.modules():
+            hooks.callback(module.register_forward_pre_hook(note).remove)
+        with counter:
             line.mark(PATCH)
             run()
-            flops = line.spent(lambda start, end: end - start)
-    finally:
-        for handle in handles:
-            handle.remove()
+        flops = line.spent(lambda start, end: end - start)
+    if BLOCKS not in flops:
+        raise ValueError("none of its blocks is run: name another list with blocks=")
     blocks = {layer for block in bench.profiled.backbone.block_list for layer in block.modules()}
     parts: dict[str, str] = {}
     owners: dict[str, tuple[list[Tensor], list[Tensor]]] = {}

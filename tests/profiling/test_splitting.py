@@ -18,7 +18,7 @@ from terratorch_simpler.profiling.bench import Bench, BenchSettings
 from terratorch_simpler.profiling.boundaries import Boundaries
 from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_model
 from terratorch_simpler.profiling.runs import Example
-from terratorch_simpler.profiling.splitting import measure_split
+from terratorch_simpler.profiling.splitting import _flops_and_owners, measure_split
 from terratorch_simpler.profiling.timeline import Timeline
 from terratorch_simpler.results.limits import limit_lines
 from terratorch_simpler.results.parts import BLOCKS, DECODER, HEAD, NECKS, NORM, PATCH, Part, Split
@@ -170,6 +170,44 @@ def test_parts_of_a_task_add_up(unet: Callable[..., Any], images: Tensor) -> Non
     assert all(part.backward_seconds > 0 for part in split.parts if part.name != NORM)
     # No neck reads the last block's output, or the norm.
     assert split.part(NORM).backward_seconds == 0
+
+
+def test_weights_of_a_decoder_itself_are_its_own() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(8))
+            # Used, but never run.
+            self.inner = nn.Linear(8, 8)
+
+        def forward(self, features: list[Tensor]) -> Tensor:
+            return features[-1] @ self.inner.weight * self.scale
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = Slow(), Scaled()
+
+        def forward(self, image: Tensor) -> Any:
+            return self.decoder(self.encoder(image))
+
+    whole = Whole()
+    profiled = replace(profiled_model(whole.encoder, "blocks"), model=whole, place="encoder")
+    split = split_of(profiled, (torch.randn(2, 3, 8, 8), {}))
+    assert split.part(DECODER).parameters == 8 + 64 + 8
+    assert split.part(NECKS).parameters == split.part(HEAD).parameters == 0
+
+
+def test_blocks_that_are_not_run() -> None:
+    module = Slow()
+    profiled = profiled_model(module, "blocks")
+    spare = [Waits(0.0) for _ in range(3)]
+    pruned = ProfiledModel("x", replace(profiled.backbone, module=module))
+    bounds = Boundaries.of(pruned)
+    with pruned.lent_to(CPU):
+        bench = Bench(pruned, (torch.randn(2, 3, 8, 8), {}), CPU, BenchSettings(rounds=1))
+        with pytest.raises(ValueError, match="none of its blocks is run: name another list"):
+            _flops_and_owners(bench, replace(bounds, blocks=[[block] for block in spare]))
 
 
 def test_memory_is_what_is_kept_for_the_backward_pass() -> None:
