@@ -61,7 +61,7 @@ class Clock:
     def stamp(self) -> Any:
         """The time now."""
         if self.device.type == "cuda":
-            event = torch.cuda.Event(enable_timing=True)
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
             return event
         if self.device.type != "cpu":
