@@ -161,7 +161,9 @@ class Profile(Shown):
         """The rows as CSV, with a header; what was not measured is empty."""
         text = io.StringIO()
         columns = [field.name for field in fields(Row)]
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        if not self.compiled:
+            columns.remove("compile_seconds")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in self.rows)
         return text.getvalue()

@@ -107,8 +107,11 @@ def loader_sentence(profile: Profile, loader: Loader) -> str:
 
 
 def profile_columns(profile: Profile) -> tuple[str, ...]:
-    """Columns of the table of a profile."""
-    return (*PROFILE_COLUMNS, *(["start s"] if profile.compiled else []), "time, MB")
+    """Columns of the table of a profile: of one that is compiled, its start in place of a rate."""
+    columns = (*PROFILE_COLUMNS, "time, MB")
+    if profile.compiled:
+        return tuple("start s" if column == "images/s" else column for column in columns)
+    return columns
 
 
 def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
@@ -125,11 +128,10 @@ def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
                 f"{row.parameters / 1e6:.2f}",
                 f"{row.flops / 1e9:.2f}",
                 f"{1e3 * row.inference_seconds:.1f}",
-                f"{row.images_per_second:.1f}",
+                _start(row) if profile.compiled else f"{row.images_per_second:.1f}",
                 inference,
                 f"{1e3 * row.step_seconds:.1f}",
                 step,
-                *([_start(row)] if profile.compiled else []),
                 row.times,
             )
         )

@@ -520,24 +520,33 @@ SPREAD = replace(
 )
 
 
-@pytest.mark.parametrize("found", [PROFILE, SILENT, SPREAD])
+COMPILED = replace(
+    PROFILE, compiled=True, rows=tuple(replace(row, compile_seconds=9.5) for row in PROFILE.rows)
+)
+
+
+@pytest.mark.parametrize("found", [PROFILE, SILENT, SPREAD, COMPILED])
 def test_csv_holds_everything(found: Profile) -> None:
     read = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert list(read[0]) == [field.name for field in fields(Row)]
-    kinds = (int, int, int, float, float, int, float, int, str, float, float, float, float)
+    columns = len(fields(Row)) - (0 if found.compiled else 1)
+    assert list(read[0]) == [field.name for field in fields(Row)][:columns]
+    kinds = (int, int, int, float, float, int, float, int, str, float, float, float, float, float)
     rows = [
-        tuple(kind(text) if text else None for kind, text in zip(kinds, line.values(), strict=True))
+        tuple(
+            kind(text) if text else None for kind, text in zip(kinds, line.values(), strict=False)
+        )
         for line in read
     ]
-    assert rows == [astuple(row) for row in found.rows]
+    assert rows == [astuple(row)[:columns] for row in found.rows]
 
 
-@pytest.mark.parametrize("found", [PROFILE, SILENT, SPREAD])
+@pytest.mark.parametrize("found", [PROFILE, SILENT, SPREAD, COMPILED])
 def test_the_figure_and_the_table(found: Profile, capsys: pytest.CaptureFixture[str]) -> None:
     assert to_png(profile_figure(found)).startswith(b"\x89PNG")
     show(Console(width=80), found)
     said = capsys.readouterr().out
     assert "interpolated" in said
+    assert ("start s" in said) == found.compiled
     assert "…" not in said
     assert ("1.2%" in said) == (found is not SILENT)
     assert ("one took 0.80 to 1.25 times as long" in said) == (found is SPREAD)
