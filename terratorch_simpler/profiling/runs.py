@@ -74,7 +74,7 @@ def training_step(
         precision.backward(loss, None)
         if reached is not None:
             reached("update")
-        precision.optimizer_step(optimizer)  # type: ignore[arg-type]
+        precision.optimizer_step(optimizer)
         optimizer.zero_grad(set_to_none=True)
 
     return run
