@@ -22,6 +22,7 @@ from terratorch_simpler.profiling.bench import BenchSettings
 from terratorch_simpler.profiling.interpolation import measure_and_interpolate
 from terratorch_simpler.profiling.profile import profile, run_profile
 from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_model
+from terratorch_simpler.profiling.runs import Run
 from terratorch_simpler.report.costs import profile_figure
 from terratorch_simpler.report.figures import to_png
 from terratorch_simpler.results.profile import Profile, Row
@@ -178,7 +179,7 @@ def test_unequal_blocks_are_measured(build: Callable[..., Any], clock: list[floa
 def test_all_depths_are_timed_in_each_round(clock: list[float]) -> None:
     order = []
 
-    def prepare(key: str) -> costs.Run:
+    def prepare(key: str) -> Run:
         clock[0] += 100.0
 
         def run() -> None:

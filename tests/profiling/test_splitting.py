@@ -41,7 +41,7 @@ def unet() -> Callable[..., Any]:
     from terratorch.models import EncoderDecoderFactory
 
     def build(**arguments: Any) -> Any:
-        given = {
+        given: dict[str, Any] = {
             "task": "segmentation",
             "backbone": TINY,
             "backbone_img_size": 32,
@@ -86,7 +86,8 @@ class Waits(nn.Module):
         if given.grad_fn is not None:
             # Its first and its last step backward.
             given.grad_fn.register_hook(lambda *_: take(self.seconds))
-            given.grad_fn.next_functions[0][0].register_hook(lambda *_: take(self.seconds))
+            first: Any = given.grad_fn.next_functions[0][0]
+            first.register_hook(lambda *_: take(self.seconds))
         return given
 
 
