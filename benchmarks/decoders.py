@@ -11,13 +11,9 @@ import torch
 from torch import nn
 
 from benchmarks.ratios import ratio
-from terratorch_simpler.profiling.costs import (
-    Example,
-    flops_by_depth,
-    inference,
-    training_step,
-)
+from terratorch_simpler.profiling.costs import flops_by_depth
 from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_task_model
+from terratorch_simpler.profiling.runs import Example, inference, training_step
 
 SIZE, PAIRS, CLASSES = 224, 3, 7
 BACKBONES: dict[int, tuple[str, int, dict[str, Any], bool]] = {

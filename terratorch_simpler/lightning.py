@@ -13,10 +13,13 @@ from terratorch_simpler.messages import one_line
 
 if TYPE_CHECKING:
     import torch
+    from lightning.fabric.plugins.precision import Precision
     from lightning.pytorch import Callback, LightningModule
 
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+"""In what a training step can be measured."""
 
 
 @contextlib.contextmanager
@@ -79,6 +82,44 @@ def find_device(accelerator: str) -> torch.device:
             f"there is no accelerator {accelerator!r} on this machine ({one_line(error)}): "
             f"{_choices()}"
         ) from error
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is none of :data:`PRECISIONS`.
+
+    Raises:
+        ValueError: With the value.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+
+
+def find_precision(precision: str, device: torch.device) -> Precision:
+    """What computes in a precision of :data:`PRECISIONS`, as Lightning does when it trains.
+
+    Raises:
+        ValueError: If there is no such precision, or the device does not compute in it.
+    """
+    import torch
+    from lightning.fabric.plugins.precision import HalfPrecision, MixedPrecision, Precision
+
+    check_precision(precision)
+    if precision == "32-true":
+        return Precision()
+    if precision == "16-mixed":
+        if device.type == "cpu":
+            raise ValueError("precision 16-mixed needs a GPU: on the CPU choose bf16-mixed")
+        # A loss that is scaled little never overflows: no step is left out.
+        scaler = torch.amp.GradScaler(device.type, init_scale=1.0)
+        return MixedPrecision("16-mixed", device.type, scaler)
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            f"{torch.cuda.get_device_name(device)} does not compute in bfloat16: choose 16-mixed "
+            f"or 32-true, not {precision}"
+        )
+    if precision == "bf16-true":
+        return HalfPrecision("bf16-true")
+    return MixedPrecision("bf16-mixed", device.type)
 
 
 def run_pass(

@@ -154,6 +154,20 @@ def _multiply_patches(pruned: PrunedBackbone, backbone: Backbone, always: bool) 
         )
 
 
+def with_module(model: nn.Module, place: str, module: nn.Module) -> nn.Module:
+    """A copy of a model with another module at a place; it shares everything else.
+
+    Args:
+        model: The model, which stays as it is.
+        place: Dotted name of the module.
+        module: What takes its place.
+    """
+    copy: nn.Module = _copy(model, type(model).__new__(type(model)))
+    above, _, name = place.rpartition(".")
+    setattr([copy, *_copy_below(copy, above)][-1], name, module)
+    return copy
+
+
 def _copy(module: nn.Module, copy: Any) -> Any:
     """Make an empty module a copy of this one that shares all its children and weights."""
     copy.__dict__.update(

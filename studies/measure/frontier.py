@@ -22,7 +22,8 @@ from studies.records import Priced, Row
 from studies.svg import to_svg
 from studies.tables import RESULTS, read_csv, to_csv
 from terratorch_simpler.files import write_files
-from terratorch_simpler.profiling.costs import inference, time_in_rounds
+from terratorch_simpler.profiling.costs import time_in_rounds
+from terratorch_simpler.profiling.runs import inference
 
 ARMS = Path(__file__).parents[1] / "frontier.yaml"
 BATCH, ROUNDS = 16, 15

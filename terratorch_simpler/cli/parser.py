@@ -19,6 +19,7 @@ from terratorch_simpler.cli.options import (
 )
 from terratorch_simpler.criteria import CRITERIA, PROBE
 from terratorch_simpler.exporting.formats import Format, Quantized
+from terratorch_simpler.lightning import PRECISIONS
 from terratorch_simpler.task.chips import Chips
 from terratorch_simpler.tiles import DEFAULT_SAMPLES, Mask
 
@@ -130,9 +131,12 @@ def _profile() -> ArgumentParser:
         "time and peak memory of inference and of a training step.",
         "profile --config TASK.yaml [options]\nprofile --backbone NAME [options]",
         "profile --backbone prithvi_eo_v2_300 --accelerator gpu",
-        "Writes profile.csv and profile.png into a folder.",
+        "Writes profile.csv, parts.csv and profile.png into a folder.",
     )
-    add_backbone(group(parser, READ))
+    add = group(parser, READ)
+    add_backbone(add)
+    add("--plan", type=str | None, metavar="plan.json", help="a plan for it, whose depth is named")
+    add("--with_loader", action="store_true", help="measure the training loader of --config")
     add = group(parser, RUN)
     add("--batch_size", type=int, metavar="N", default=2, help="images in a batch")
     add(
@@ -142,6 +146,14 @@ def _profile() -> ArgumentParser:
         help="height and width of random images; those of --config are read unless it is named",
     )
     add("--accelerator", type=str, metavar="NAME", default="auto", help="auto, cpu, gpu or mps")
+    add(
+        "--precision",
+        type=str,
+        metavar="NAME",
+        default="32-true",
+        help=", ".join(PRECISIONS[:-1]) + f" or {PRECISIONS[-1]}",
+    )
+    add("--compile", action="store_true", help="compile each depth with torch.compile")
     add("--every_depth", action="store_true", help="measure every depth, interpolate none")
     add("--rounds", type=int, metavar="N", default=5, help="times that each depth is timed")
     add = group(parser, WRITE)

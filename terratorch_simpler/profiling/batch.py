@@ -11,8 +11,8 @@ from torch import Tensor
 
 from terratorch_simpler.backbones.families.tracing import image_size
 from terratorch_simpler.lightning import run_pass
-from terratorch_simpler.profiling.costs import Example
 from terratorch_simpler.profiling.profiled import ProfiledModel
+from terratorch_simpler.profiling.runs import Example
 from terratorch_simpler.tiles.batches import Batch, Tiles, modalities_of, unpack
 from terratorch_simpler.tiles.sources import open_source
 from terratorch_simpler.tiles.tile_pass import TilePass

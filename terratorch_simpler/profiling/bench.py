@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
+from torch import nn
 
+from terratorch_simpler.lightning import check_precision, find_precision
 from terratorch_simpler.messages import one_line
+from terratorch_simpler.profiling.compiling import Compiled
 from terratorch_simpler.profiling.costs import (
-    Example,
-    Run,
     flops_by_depth,
     held_by,
-    inference,
     peak_growth,
     time_in_rounds,
-    training_step,
+    wait,
 )
 from terratorch_simpler.profiling.profiled import ProfiledModel
+from terratorch_simpler.profiling.runs import Example, Run, inference, training_step
 from terratorch_simpler.tiles.batches import modalities_of
 from terratorch_simpler.tiles.progress import bar
 
@@ -40,17 +41,22 @@ class BenchSettings:
         rounds: Times that each depth is timed; the median counts.
         every_depth: Measure every depth, and interpolate none.
         progress: Show a progress bar.
+        precision: In what to compute, in Lightning's words.
+        compile: Compile the model of each depth with torch.compile.
     """
 
     batch_size: int = BATCH_SIZE
     rounds: int = ROUNDS
     every_depth: bool = False
     progress: bool = False
+    precision: str = "32-true"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_precision(self.precision)
 
 
 def image_shapes(example: Example) -> str:
@@ -78,23 +84,27 @@ class Bench:
         settings: BenchSettings,
     ) -> None:
         self.profiled, self.device, self.settings = profiled, device, settings
+        self.precision = find_precision(settings.precision, device)
         self.example: Example = apply_to_collection(
             example, torch.Tensor, lambda value: value.to(device)
         )
+        if settings.precision == "bf16-true":
+            self.example = self.precision.convert_input(self.example)
         weights = [weight for weight in profiled.whole.parameters() if weight.requires_grad]
         if not weights:
             raise ValueError(f"no weight of {profiled.label} requires a gradient: nothing to train")
         self.optimizer = torch.optim.AdamW(weights, lr=0.0)
         self.memory: dict[int, dict[str, float]] = {}
         self.ranges: dict[int, dict[str, float]] = {}
+        self.compiled = Compiled(profiled) if settings.compile else None
 
     def flops(self) -> list[int]:
         """FLOPs of inference at every depth."""
         module = self.profiled.pruned(self.profiled.backbone.depth)
         backbone = self.profiled.backbone
         blocks = [backbone.family.called(block) for block in backbone.block_list]
-        with self._blame():
-            return flops_by_depth(inference(module, self.example), blocks)
+        with self.blame():
+            return flops_by_depth(self.eager("inference", module), blocks)
 
     def measure(self, depths: list[int]) -> dict[int, dict[str, float]]:
         """Seconds and bytes of inference and of a training step at some depths.
@@ -105,7 +115,7 @@ class Bench:
         values: dict[int, dict[str, float]] = {}
         turns = len(depths) * 2 * self.settings.rounds
         total = len(depths) + turns
-        with self._blame(), bar("Profiling", total, "runs", self.settings.progress) as runs:
+        with self.blame(), bar("Profiling", total, "runs", self.settings.progress) as runs:
             for depth in depths:
                 if depth not in self.memory:
                     self.memory[depth] = self._peaks(depth)
@@ -125,17 +135,38 @@ class Bench:
         return values
 
     def _turn(self, name: str, depth: int) -> Run:
-        module = self.profiled.pruned(depth)
+        if self.compiled is not None:
+            return self.eager(name, self.compiled.module(depth))
+        return self.eager(name, self.profiled.pruned(depth))
+
+    def eager(
+        self, name: str, module: nn.Module, reached: Callable[[str], None] | None = None
+    ) -> Run:
+        """Inference or a training step of a model, to be run.
+
+        Args:
+            name: ``inference`` or ``step``.
+            module: The model.
+            reached: As :func:`~terratorch_simpler.profiling.runs.training_step` takes it.
+        """
         if name == "inference":
-            return inference(module, self.example)
-        return training_step(module, self.example, self.optimizer)
+            return inference(module, self.example, self.precision)
+        return training_step(module, self.example, self.optimizer, self.precision, reached)
+
+    def wait(self) -> None:
+        """Wait until the device has done what it was given."""
+        wait(self.device)
 
     def _peaks(self, depth: int) -> dict[str, float]:
         """Peak memory, where the device tells."""
         peaks: dict[str, float] = {}
         for name, optimizer in (("inference", None), ("step", self.optimizer)):
             # The first run warms up, and gives the optimizer its state.
-            self._turn(name, depth)()
+            first = self._turn(name, depth)
+            if self.compiled is not None:
+                self.compiled.start(depth, first, self.wait)
+            else:
+                first()
             run = self._turn(name, depth)
             grown = peak_growth(run, self.device)
             if grown is not None:
@@ -144,7 +175,7 @@ class Bench:
         return peaks
 
     @contextlib.contextmanager
-    def _blame(self) -> Iterator[None]:
+    def blame(self) -> Iterator[None]:
         """Turn what a model raises into one message: it is about the batch."""
         batch = f"{self.settings.batch_size} images of {image_shapes(self.example)}"
         try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,66 +14,9 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as record
 from torch.utils.flop_counter import FlopCounterMode
 
+from terratorch_simpler.profiling.runs import Example, Run, tensors_in
+
 Key = TypeVar("Key", bound=Hashable)
-
-Example = tuple[Any, dict[str, Any]]
-"""One batch as a model takes it: the image, or images by modality, and its other inputs."""
-
-Run = Callable[[], object]
-
-
-def tensors_in(value: object) -> Iterator[Tensor]:
-    """The tensors in nested dicts, lists and tuples."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
-
-
-def inference(module: nn.Module, example: Example) -> Run:
-    """A forward pass without gradients, to be run. Sets the module to evaluation."""
-    module.eval()
-
-    def run() -> None:
-        with torch.inference_mode():
-            _forward(module, example)
-
-    return run
-
-
-def training_step(module: nn.Module, example: Example, optimizer: Optimizer) -> Run:
-    """Forward, backward and update, to be run. Sets the module to training.
-
-    The loss is the mean square of the output (of the last one where there are several): what it
-    costs does not depend on the depth. No gradient is left behind.
-    """
-    module.train()
-
-    def run() -> None:
-        _mean_square(_forward(module, example)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return run
-
-
-def _forward(module: nn.Module, example: Example) -> Any:
-    image, inputs = example
-    # TiM writes into the dict that it is given.
-    return module(dict(image) if isinstance(image, Mapping) else image, **inputs)
-
-
-def _mean_square(output: object) -> Tensor:
-    if is_dataclass(output):
-        # TerraTorch's models give the output and those of auxiliary heads.
-        output = vars(output)
-    elif isinstance(output, list | tuple):
-        output = output[-1]
-    return torch.stack([value.square().mean() for value in tensors_in(output)]).sum()
 
 
 def count_flops(run: Run) -> int:
@@ -190,14 +132,15 @@ def time_in_rounds(
     for _ in range(rounds):
         for key, times in seconds.items():
             run = prepare(key)
-            _wait(device)
+            wait(device)
             start = perf_counter()
             run()
-            _wait(device)
+            wait(device)
             times.append(perf_counter() - start)
     return seconds
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -12,8 +12,8 @@ from torch import nn
 
 from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.backbones.families import class_paths, find_family, is_known
-from terratorch_simpler.profiling.costs import Example
-from terratorch_simpler.pruning import prune_backbone
+from terratorch_simpler.profiling.runs import Example
+from terratorch_simpler.pruning import prune_backbone, with_module
 from terratorch_simpler.tiles.batches import Tiles, by_frame
 from terratorch_simpler.tiles.checks import check_finite, check_images
 
@@ -50,6 +50,13 @@ class ProfiledModel:
         kept = list(range(depth))
         return self._around(prune_backbone(self.backbone, kept))
 
+    def apart(self, depth: int) -> nn.Module:
+        """As :meth:`pruned`, but a model of its own, beside which others can be in use."""
+        backbone = prune_backbone(self.backbone, list(range(depth)))
+        if self.model is None:
+            return backbone
+        return with_module(self.model, self.place, backbone)
+
     def _around(self, backbone: nn.Module) -> nn.Module:
         if self.model is None:
             return backbone
@@ -57,8 +64,13 @@ class ProfiledModel:
         return self.model
 
     @contextlib.contextmanager
-    def lent_to(self, device: torch.device) -> Iterator[None]:
-        """Have it on a device; afterwards it is as it was, but for the weights' values."""
+    def lent_to(self, device: torch.device, dtype: torch.dtype | None = None) -> Iterator[None]:
+        """Have it on a device; afterwards it is as it was, but for the weights' values.
+
+        Args:
+            device: Where.
+            dtype: What to store its numbers in meanwhile; None for what they are.
+        """
         modules, weights = list(self.whole.modules()), list(self.whole.parameters())
         modes, gradients = [module.training for module in modules], [w.grad for w in weights]
         # Batch norms change theirs when they are trained.
@@ -66,10 +78,17 @@ class ProfiledModel:
         home = weights[0].device
         for weight in weights:
             weight.grad = None
-        self.whole.to(device)
+        values = [weight.data for weight in weights] if dtype is not None else []
+        held = [dict(module._buffers) for module in modules] if dtype is not None else []
+        self.whole.to(device=device, dtype=dtype)
         try:
             yield
         finally:
+            # What was rounded does not come back by turning it into what it was.
+            for weight, value in zip(weights, values, strict=False):
+                weight.data = value
+            for module, stored in zip(modules, held, strict=False):
+                module._buffers.update(stored)
             self.whole.to(home)
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient

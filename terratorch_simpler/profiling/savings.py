@@ -6,15 +6,8 @@ import torch
 from torch import nn
 
 from terratorch_simpler.backbones.backbone import count_parameters
-from terratorch_simpler.profiling.costs import (
-    Example,
-    Run,
-    count_flops,
-    held_by,
-    inference,
-    peak_growth,
-    time_in_rounds,
-)
+from terratorch_simpler.profiling.costs import count_flops, held_by, peak_growth, time_in_rounds
+from terratorch_simpler.profiling.runs import Example, Run, inference
 from terratorch_simpler.results.savings import Cost, Savings
 
 RUNS = 7

@@ -1,4 +1,4 @@
-"""Figures: a plan's similarity matrix and scores, what every depth costs and what it offers."""
+"""Figures: a plan's similarity matrix and scores, and what every depth offers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from terratorch_simpler.results.blocks import runs_of
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import SHARE, Probe
-from terratorch_simpler.results.profile import Profile
 
 KEPT, REMOVED, SHARE_COLOR = "#1b7f5c", "#9aa5b1", "#d9822b"
 
@@ -68,52 +67,6 @@ def scores_figure(plan: PruningPlan) -> Figure:
         twin.set(ylabel="share of resamples", ylim=(0, 1.05))
     axes.set(xlabel="depth (blocks kept)", xlim=(0.3, plan.total_depth + 0.7), xticks=depths[::2])
     axes.set_title(f"Depth {plan.depth} of {plan.total_depth}")
-    return figure
-
-
-def profile_figure(profile: Profile) -> Figure:
-    """What every depth costs; a mark is exact or measured, a line between marks interpolated.
-
-    A thin line through a time is that of the fastest and the slowest round.
-    """
-    figure = ShownFigure(figsize=(9.6, 5.6), layout="constrained")
-    panels = {
-        "parameters (M)": ("parameters", 1e-6),
-        "GFLOPs per batch": ("flops", 1e-9),
-        "images per second": ("images_per_second", 1.0),
-        "ms per batch at inference": ("inference_seconds", 1e3),
-        "ms per training step": ("step_seconds", 1e3),
-        "peak memory (MB)": ("inference_bytes", 1e-6),
-    }
-    depths = [row.depth for row in profile.rows]
-    marked = [index for index, row in enumerate(profile.rows) if row.times == "measured"]
-    for axes, (title, (name, unit)) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
-        lines = {name: KEPT}
-        if name == "inference_bytes":
-            lines["step_bytes"] = SHARE_COLOR
-        for column, color in lines.items():
-            values = [getattr(row, column) for row in profile.rows]
-            if None in values:
-                axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
-                break
-            label = "training step" if column == "step_bytes" else "inference"
-            scaled = [unit * value for value in values]
-            marks = None if column in ("parameters", "flops") else marked
-            axes.plot(depths, scaled, color=color, marker="o", markevery=marks, label=label)
-            kind = column.removesuffix("_seconds")
-            for row in profile.rows if column != kind else ():
-                ends = getattr(row, f"{kind}_fastest"), getattr(row, f"{kind}_slowest")
-                if None not in ends:
-                    axes.vlines(row.depth, unit * ends[0], unit * ends[1], color=color, linewidth=1)
-        else:
-            if len(lines) > 1:
-                axes.legend(frameon=False)
-        axes.set(title=title, xlabel="depth (blocks kept)")
-        axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(
-        f"{profile.label}: batches of {profile.batch_size}, {profile.images}, {profile.device}"
-    )
     return figure
 
 

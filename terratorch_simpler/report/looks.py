@@ -9,9 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from terratorch_simpler.files import write_files
+from terratorch_simpler.report.costs import profile_figure
 from terratorch_simpler.report.figures import (
     probe_figure,
-    profile_figure,
     scores_figure,
     similarity_figure,
     to_png,
@@ -19,14 +19,17 @@ from terratorch_simpler.report.figures import (
 from terratorch_simpler.report.page import environment
 from terratorch_simpler.report.pictures import uri
 from terratorch_simpler.report.render import PAGE, lines_of, report_files
+from terratorch_simpler.results.limits import limit_lines
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
 from terratorch_simpler.results.profile import Profile
 from terratorch_simpler.results.tables import (
-    PROFILE_COLUMNS,
+    PART_COLUMNS,
     as_text,
+    part_rows,
     plan_parts,
     probe_parts,
+    profile_columns,
     profile_parts,
     profile_rows,
 )
@@ -146,11 +149,15 @@ def _(record: Probe) -> str:
 
 @html.register
 def _(record: Profile) -> str:
-    sentence = (
-        f"{record.label}: batches of {record.batch_size}, {record.images}, on {record.device}"
+    split = record.split
+    return _render(
+        record,
+        record.title,
+        profile_columns(record),
+        profile_rows(record),
+        parts=(("part", *PART_COLUMNS), part_rows(split)) if split is not None else None,
+        notes=[*limit_lines(record), *(f"slow: {line}" for line in record.findings)],
     )
-    columns = (*PROFILE_COLUMNS, "time, MB")
-    return _render(record, sentence, columns, profile_rows(record))
 
 
 def _render(
@@ -160,6 +167,8 @@ def _render(
     rows: Sequence[Sequence[str]],
     warnings: Sequence[str] = (),
     lines: str | None = None,
+    parts: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     return (
         environment()
@@ -171,6 +180,8 @@ def _render(
             rows=rows,
             figure=uri(to_png(figure(record, None), DPI)),
             lines=lines,
+            parts=parts,
+            notes=notes,
         )
     )
 

@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import asdict, dataclass, fields
 
+from terratorch_simpler.results.parts import Part, Split
 from terratorch_simpler.results.shown import Shown
 
 
@@ -30,6 +31,8 @@ class Row:
         inference_slowest: Longest, likewise.
         step_fastest: Shortest time of a training step, likewise.
         step_slowest: Longest, likewise.
+        compile_seconds: Time of the first pass and the first training step, in which torch.compile
+            compiles; None where the depth was not compiled.
     """
 
     depth: int
@@ -45,6 +48,22 @@ class Row:
     inference_slowest: float | None = None
     step_fastest: float | None = None
     step_slowest: float | None = None
+    compile_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How fast the loader of a datamodule delivers training images, without a model.
+
+    Attributes:
+        images_per_second: Its rate after the first batch.
+        batches: How many were timed.
+        workers: Its ``num_workers``.
+    """
+
+    images_per_second: float
+    batches: int
+    workers: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,6 +78,12 @@ class Profile(Shown):
         rows: One a depth, from 1 on.
         residual: Largest relative error of the interpolation where it was checked; None where every
             depth was measured.
+        split: Where the time goes at full depth; None in profiles that do not say.
+        chosen: Depth of the plan that the profile was made for, if there was one.
+        precision: In what it computed, in Lightning's words.
+        compiled: Whether the rows are those of compiled models. The split never is.
+        findings: What is slow and should not be, a line each.
+        loader: How fast the training images come, if that was asked for.
     """
 
     label: str
@@ -67,6 +92,12 @@ class Profile(Shown):
     images: str
     rows: tuple[Row, ...]
     residual: float | None
+    split: Split | None = None
+    chosen: int | None = None
+    precision: str = "32-true"
+    compiled: bool = False
+    findings: tuple[str, ...] = ()
+    loader: Loader | None = None
 
     def __repr__(self) -> str:
         first, last = self.rows[0], self.rows[-1]
@@ -86,6 +117,27 @@ class Profile(Shown):
         if not 1 <= depth <= len(self.rows):
             raise ValueError(f"depth must be 1 to {len(self.rows)}, got {depth}")
         return self.rows[depth - 1]
+
+    @property
+    def title(self) -> str:
+        """What was measured, with what, where and how."""
+        how = ("" if self.precision == "32-true" else f", {self.precision}") + (
+            ", compiled" if self.compiled else ""
+        )
+        return f"{self.label}: batches of {self.batch_size}, {self.images}, on {self.device}{how}"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What every part of the model costs at full depth, in the order in which they run.
+
+        Empty in profiles that do not say.
+        """
+        return self.split.parts if self.split is not None else ()
+
+    @property
+    def named_depth(self) -> int:
+        """The depth that is named beside the full one: the plan's, or a third of the blocks."""
+        return self.chosen if self.chosen is not None else max(1, round(len(self.rows) / 3))
 
     @property
     def spread(self) -> tuple[float, float] | None:
@@ -109,7 +161,9 @@ class Profile(Shown):
         """The rows as CSV, with a header; what was not measured is empty."""
         text = io.StringIO()
         columns = [field.name for field in fields(Row)]
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        if not self.compiled:
+            columns.remove("compile_seconds")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in self.rows)
         return text.getvalue()

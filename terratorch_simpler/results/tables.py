@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from terratorch_simpler.results.blocks import block_ranges
+from terratorch_simpler.results.limits import limit_lines
+from terratorch_simpler.results.parts import Split
 from terratorch_simpler.results.plan import PruningPlan
 from terratorch_simpler.results.probe import Probe
-from terratorch_simpler.results.profile import Profile
+from terratorch_simpler.results.profile import Loader, Profile, Row
 from terratorch_simpler.results.wording import (
     decision_sentence,
     others_rows,
@@ -26,6 +29,11 @@ from terratorch_simpler.results.wording import (
 Part = Text | Table
 # Short enough for a terminal of 80 characters.
 PROFILE_COLUMNS = ("depth", "param. M", "GFLOPs", "ms", "images/s", "MB", "train ms", "train MB")
+
+PART_COLUMNS = (
+    *("param. M", "GFLOPs", "ms", "%"),
+    *("fwd", "bwd", "update", "%", "MB"),
+)
 
 
 def plan_parts(plan: PruningPlan, warnings: Sequence[str] = ()) -> Iterator[Part]:
@@ -56,13 +64,15 @@ def probe_parts(probe: Probe) -> Iterator[Part]:
 
 
 def profile_parts(profile: Profile) -> Iterator[Part]:
-    """The table of a profile, and how good it is."""
-    yield _bold(
-        f"{profile.label}: batches of {profile.batch_size}, {profile.images}, on {profile.device}"
-    )
-    columns = (*PROFILE_COLUMNS, "time, MB")
-    yield table(columns, profile_rows(profile), numbers=PROFILE_COLUMNS)
+    """The table of a profile and how good it is; then that of its parts."""
+    yield _bold(profile.title)
+    columns = profile_columns(profile)
+    yield table(columns, profile_rows(profile), numbers=columns[:-1])
     yield Text("ms, MB, GFLOPs: one batch; MB: peak; train: one training step.")
+    if profile.compiled:
+        yield Text(
+            "start s: the first pass and the first training step, in which torch.compile compiles."
+        )
     if profile.spread is not None:
         fastest, slowest = profile.spread
         yield Text(
@@ -74,10 +84,38 @@ def profile_parts(profile: Profile) -> Iterator[Part]:
             f"Interpolation misses measured depths that were left out by {profile.residual:.1%} at "
             "most."
         )
+    if profile.split is not None:
+        eager = ", not compiled" if profile.compiled else ""
+        yield _bold(f"By part, with all {profile.split.depth} blocks{eager}")
+        yield table(("part", *PART_COLUMNS), part_rows(profile.split), numbers=PART_COLUMNS)
+        yield Text("fwd, bwd, update: ms of a training step; MB: held between fwd and bwd.")
+        yield Text(whole_sentence(profile.split))
+    yield from (_bold(line) for line in limit_lines(profile))
+    if profile.loader is not None:
+        yield Text(loader_sentence(profile, profile.loader))
+    yield from (Text(f"slow: {line}") for line in profile.findings)
+
+
+def loader_sentence(profile: Profile, loader: Loader) -> str:
+    """How fast the training images come, beside how fast they are used."""
+    full = profile.batch_size / profile.rows[-1].step_seconds
+    return (
+        f"The loader alone delivers {loader.images_per_second:.0f} images a second "
+        f"({loader.batches} batches after the first, num_workers {loader.workers}); the training "
+        f"step takes {full:.0f}."
+    )
+
+
+def profile_columns(profile: Profile) -> tuple[str, ...]:
+    """Columns of the table of a profile: of one that is compiled, its start in place of a rate."""
+    columns = (*PROFILE_COLUMNS, "time, MB")
+    if profile.compiled:
+        return tuple("start s" if column == "images/s" else column for column in columns)
+    return columns
 
 
 def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
-    """Rows of a table: the columns of :data:`PROFILE_COLUMNS`, and how the times are known."""
+    """Rows of a table: the columns of :func:`profile_columns`."""
     rows: list[tuple[str, ...]] = []
     for row in profile.rows:
         inference, step = (
@@ -90,7 +128,7 @@ def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
                 f"{row.parameters / 1e6:.2f}",
                 f"{row.flops / 1e9:.2f}",
                 f"{1e3 * row.inference_seconds:.1f}",
-                f"{row.images_per_second:.1f}",
+                _start(row) if profile.compiled else f"{row.images_per_second:.1f}",
                 inference,
                 f"{1e3 * row.step_seconds:.1f}",
                 step,
@@ -98,6 +136,54 @@ def profile_rows(profile: Profile) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _start(row: Row) -> str:
+    return "-" if row.compile_seconds is None else f"{row.compile_seconds:.1f}"
+
+
+def part_rows(split: Split) -> list[tuple[str, ...]]:
+    """Rows of a table: a part, and the columns of :data:`PART_COLUMNS`; the last is the sum."""
+    parts = [
+        (
+            *(part.name, part.parameters, part.flops, part.inference_seconds),
+            *(part.forward_seconds, part.backward_seconds, split.update_seconds_of(part)),
+            part.step_bytes,
+        )
+        for part in split.parts
+    ]
+    total: tuple[Any, ...] = (
+        "sum",
+        *(sum(column) for column in list(zip(*parts, strict=True))[1:]),
+    )
+    return [
+        (
+            name,
+            f"{parameters / 1e6:.2f}",
+            _short(flops / 1e9, 2),
+            _short(1e3 * inference),
+            f"{100 * inference / split.inference_sum:.0f}",
+            *(_short(1e3 * seconds) for seconds in (forward, backward, update)),
+            f"{100 * (forward + backward + update) / split.step_sum:.0f}",
+            f"{held / 1e6:.0f}",
+        )
+        for name, parameters, flops, inference, forward, backward, update, held in [*parts, total]
+    ]
+
+
+def _short(value: float, decimals: int = 1) -> str:
+    """A number of five digits at most, up to 99,999."""
+    return f"{value:.{decimals if value < 1000 else 0}f}"
+
+
+def whole_sentence(split: Split) -> str:
+    """How the parts add up to what was measured without them."""
+    return (
+        f"Measured as a whole: {1e3 * split.inference_seconds:.1f} ms of inference (the parts come "
+        f"to {split.inference_sum / split.inference_seconds - 1:+.1%}), "
+        f"{1e3 * split.step_seconds:.1f} ms of a training step "
+        f"({split.step_sum / split.step_seconds - 1:+.1%})."
+    )
 
 
 def print_parts(console: Console, parts: Iterable[Part]) -> None:

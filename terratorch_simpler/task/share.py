@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 from terratorch_simpler.messages import one_line
-from terratorch_simpler.profiling.costs import Example, flops_by_depth, inference
+from terratorch_simpler.profiling.costs import flops_by_depth
 from terratorch_simpler.profiling.profiled import profiled_task_model
+from terratorch_simpler.profiling.runs import Example, inference
 from terratorch_simpler.results.share import BlockShare
 from terratorch_simpler.task.build import Task
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from terratorch_simpler.profiling.costs import Example, count_flops, inference
+from terratorch_simpler.profiling.costs import count_flops
+from terratorch_simpler.profiling.runs import Example, inference
 from terratorch_simpler.task.build import Task, read_task
 from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.sample import TASK, sample_config
