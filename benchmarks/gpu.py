@@ -261,7 +261,9 @@ def selection(setup: Setup) -> Iterator[Row]:
         backbone = load_backbone(name, img_size=setup.size)
         module = backbone.module.eval()
         batches = [setup.images() for _ in range(tiles // setup.batch)]
-        settings = Settings(early_stop=False, progress=False, accelerator=_accelerator(setup))
+        settings = Settings(
+            samples=tiles, early_stop=False, progress=False, accelerator=_accelerator(setup)
+        )
 
         forward = partial(_forward, setup, module, batches)
         select = partial(_select, backbone, batches, settings)

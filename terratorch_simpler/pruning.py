@@ -11,6 +11,7 @@ from terratorch_simpler.backbones.backbone import Backbone, load_backbone
 from terratorch_simpler.backbones.patches import (
     PatchEmbedding,
     check_choice,
+    convolutions,
     product_class,
     why_no_product,
 )
@@ -130,11 +131,8 @@ def _multiply_patches(pruned: PrunedBackbone, backbone: Backbone, always: bool) 
     """
     family, replaced = backbone.family, False
     reasons = [] if family.embeds_otherwise is None else [family.embeds_otherwise]
-    layers = {} if reasons else dict(backbone.module.named_modules())
-    for place, layer in layers.items():
-        inside = f"{place}.".startswith(f"{backbone.blocks}.")
-        if inside or not isinstance(layer, nn.Conv2d | nn.Conv3d):
-            continue
+    layers = [] if reasons else convolutions(backbone.module, backbone.blocks)
+    for place, layer in layers:
         reason = why_no_product(layer)
         if reason is not None:
             reasons.append(f"its {place} {reason}")

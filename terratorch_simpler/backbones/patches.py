@@ -7,6 +7,8 @@ same names, and are one to everybody else.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from math import prod
 from typing import Literal, get_args
 
@@ -112,6 +114,36 @@ def multiply_patches(images: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     )
     tokens = nn.functional.linear(patches, weight.flatten(1), bias)
     return tokens.transpose(1, 2).reshape(images.shape[0], weight.shape[0], *grid).contiguous()
+
+
+@contextlib.contextmanager
+def multiplied(module: nn.Module, blocks: str) -> Iterator[None]:
+    """Within it, a full backbone multiplies its patches where the convolution is known to be slow.
+
+    Args:
+        module: The backbone, which is as it was afterwards.
+        blocks: Dotted name of its list of blocks, whose layers are left alone.
+    """
+    layers: list[tuple[nn.Module, type[nn.Module]]] = [
+        (layer, type(layer))
+        for _, layer in convolutions(module, blocks)
+        if why_no_product(layer) is None
+    ]
+    for layer, _ in layers:
+        layer.__class__ = product_class(layer)
+    try:
+        yield
+    finally:
+        for layer, kind in layers:
+            layer.__class__ = kind
+
+
+def convolutions(module: nn.Module, blocks: str) -> Iterator[tuple[str, nn.Conv2d | nn.Conv3d]]:
+    """Convolutions outside the blocks of a backbone, by their dotted names."""
+    for place, layer in module.named_modules():
+        inside = f"{place}.".startswith(f"{blocks}.")
+        if not inside and isinstance(layer, nn.Conv2d | nn.Conv3d):
+            yield place, layer
 
 
 def why_no_product(layer: nn.Conv2d | nn.Conv3d) -> str | None:

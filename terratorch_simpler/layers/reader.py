@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from terratorch_simpler.backbones.backbone import Backbone
 from terratorch_simpler.backbones.families import Images
+from terratorch_simpler.backbones.patches import multiplied
 from terratorch_simpler.messages import one_line
 from terratorch_simpler.precision import full_float32
 from terratorch_simpler.tiles.batches import modalities_of, pinned
@@ -30,7 +31,8 @@ class LayerReader:
     Layer 0 is the input of the first block, layer l the raw output of block l, before any final
     norm. What is kept of a layer is the business of a subclass: which tokens (:meth:`_pick`, once
     for all layers of a batch) and what of them (:meth:`_reduce`). By default all patch tokens are,
-    without the special ones. Within the context 32 bits are those of :func:`full_float32`.
+    without the special ones. Within the context 32 bits are those of :func:`full_float32`, and
+    patches are multiplied where torch is known to convolve them slowly.
 
     Args:
         backbone: The full backbone.
@@ -55,6 +57,9 @@ class LayerReader:
         for hook in hooks:
             self._until_exit.callback(hook.remove)
         self._until_exit.enter_context(full_float32())
+        if self.backbone.family.embeds_otherwise is None:
+            where = multiplied(self.backbone.module, self.backbone.blocks)
+            self._until_exit.enter_context(where)
         return self
 
     def __exit__(

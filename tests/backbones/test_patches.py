@@ -16,6 +16,7 @@ from terratorch_simpler.backbones.patches import (
     PatchConv2d,
     PatchConv3d,
     is_slow,
+    multiplied,
     multiply_patches,
     why_no_product,
 )
@@ -225,3 +226,26 @@ def test_what_is_no_product(layer: Any, reason: str | None) -> None:
     found = why_no_product(layer)
     assert (found is None) == (reason is None)
     assert reason is None or re.match(reason, str(found))
+
+
+def test_a_full_backbone_multiplies_within_a_pass_and_is_as_it_was() -> None:
+    module: Any = nn.ModuleDict(
+        {
+            "embed": nn.Conv2d(3, 8, 4, stride=4),
+            "overlaps": nn.Conv2d(3, 8, 4, stride=2),
+            "blocks": nn.ModuleList([nn.Conv2d(8, 8, 2, stride=2)]),
+        }
+    )
+    kinds = [type(layer) for layer in module.modules()]
+    state, images = copy.deepcopy(module.state_dict()), draw((2, 3, 8, 12))
+    before = module["embed"](images)
+    with multiplied(module, "blocks"):
+        assert type(module["embed"]) is PatchConv2d
+        assert type(module["overlaps"]) is type(module["blocks"][0]) is nn.Conv2d
+        assert torch.equal(module["embed"](images), before)
+        with torch.autocast("cpu", torch.bfloat16):
+            weight, bias = (state[f"embed.{name}"].bfloat16() for name in ("weight", "bias"))
+            product = multiply_patches(images.bfloat16(), weight, bias)
+            assert torch.equal(module["embed"](images), product)
+    assert [type(layer) for layer in module.modules()] == kinds
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())

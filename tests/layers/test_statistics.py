@@ -21,6 +21,7 @@ from terratorch_simpler.layers.statistics import (
     rank_me,
     spatial_contrast,
 )
+from terratorch_simpler.precision import full_float32
 from terratorch_simpler.similarity import centered_grams
 
 Array = NDArray[np.float64]
@@ -72,7 +73,11 @@ def test_spatial_contrast_follows_the_definition(
     of_tile = np.arange(6)[:, None]
     anchors = tokens[:, of_tile, places]
     others = tokens[:, of_tile[..., None], partners(places, rows, columns)]
-    found = spatial_contrast(torch.from_numpy(anchors).float(), torch.from_numpy(others).float())
+    # Importing TerraTorch has CPUs with units for bf16 multiply in it.
+    with full_float32():
+        found = spatial_contrast(
+            torch.from_numpy(anchors).float(), torch.from_numpy(others).float()
+        )
     expected = [naive_contrast(layer, places.tolist(), rows, columns) for layer in tokens]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 

@@ -53,7 +53,7 @@ CONVOLUTION = [
     Operator("aten::convolution", 1.0, ("aten::conv3d",)),
     Operator("aten::slow_conv_dilated3d", 0.9, ("aten::convolution", "aten::conv3d")),
 ]
-"""As recorded on an H100 with torch 2.11, which took no convolution in 16 bits to cuDNN."""
+"""What a convolution in 16 bits is that is not taken to cuDNN (pytorch#166643)."""
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,8 @@ def _gpu_can_be_imitated() -> None:
 
 def test_that_waiting_is_noticed() -> None:
     with imitated_gpu() as waits:
-        values = torch.ones(3, device="cuda")
-        values.cpu()
-        values[[0, 2]]
-    assert len(waits.seen) >= 2
+        torch.ones(3, device="cuda").cpu()
+        assert len(waits.seen) == 1
 
 
 def test_a_group_is_added_without_waiting() -> None:
