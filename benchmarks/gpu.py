@@ -246,7 +246,9 @@ def split(setup: Setup) -> Iterator[Row]:
         "training": round(full.step_seconds / cut.step_seconds, 2),
         "inference": round(full.inference_seconds / cut.inference_seconds, 2),
         "flops": round(full.flops / cut.flops, 2),
-        "summary": found.summary().splitlines(),
+        "inference ms by part": {
+            part.name: round(1e3 * part.inference_seconds, 2) for part in found.parts
+        },
     }
 
 
