@@ -30,8 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 import terratorch_simpler as simpler
-from terratorch_simpler.backbones.backbone import load_backbone
-from terratorch_simpler.backbones.patches import PatchConv2d, PatchConv3d
+from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+from terratorch_simpler.backbones.patches import PatchConv2d, PatchConv3d, multiplied
 from terratorch_simpler.selection.select import SelectionWarning, run_selection
 from terratorch_simpler.selection.settings import Settings
 
@@ -261,13 +261,13 @@ def selection(setup: Setup) -> Iterator[Row]:
             continue
         tiles = 16 if setup.quick else tiles
         backbone = load_backbone(name, img_size=setup.size)
-        module = backbone.module.eval()
+        backbone.module.eval()
         batches = [setup.images() for _ in range(tiles // setup.batch)]
         settings = Settings(
             samples=tiles, early_stop=False, progress=False, accelerator=_accelerator(setup)
         )
 
-        forward = partial(_forward, setup, module, batches)
+        forward = partial(_forward, setup, backbone, batches)
         select = partial(_select, backbone, batches, settings)
         row = {"backbone": name, "tiles": tiles}
         yield row | {"what": "select over forward"} | setup.ratio(select, forward)
@@ -277,7 +277,7 @@ def selection(setup: Setup) -> Iterator[Row]:
         except PackageNotFoundError:
             yield row | {"left out": "pytorch-cka is not installed"}
             continue
-        peer = _pytorch_cka(setup, module, batches, backbone.depth)
+        peer = _pytorch_cka(setup, backbone, batches)
         yield row | setup.ratio(peer, forward)
 
 
@@ -288,24 +288,33 @@ def _select(backbone: Any, batches: list[Tensor], settings: Settings) -> None:
         run_selection(backbone, batches, settings)
 
 
-def _forward(setup: Setup, module: nn.Module, batches: list[Tensor]) -> None:
+def _forward(setup: Setup, backbone: Backbone, batches: list[Tensor]) -> None:
     """As select computes by itself."""
     precision = "bf16-mixed" if setup.device.type == "cuda" else "32"
-    module.to(setup.device)
-    with torch.inference_mode(), setup.autocast(precision):
+    module = backbone.module.to(setup.device)
+    with (
+        torch.inference_mode(),
+        setup.autocast(precision),
+        multiplied(module, backbone.blocks),
+    ):
         for batch in batches:
             module(batch.to(setup.device, non_blocking=True))
 
 
-def _pytorch_cka(setup: Setup, module: nn.Module, batches: list[Tensor], depth: int) -> Run:
+def _pytorch_cka(setup: Setup, backbone: Backbone, batches: list[Tensor]) -> Run:
     from cka import compute_cka
     from torch.utils.data import DataLoader
 
-    layers = [f"blocks.{block}" for block in range(depth)]
+    module = backbone.module
+    layers = [f"{backbone.blocks}.{block}" for block in range(backbone.depth)]
     loader: Any = DataLoader([(batch,) for batch in batches], batch_size=None)  # type: ignore[arg-type]
 
     def run() -> None:
-        with contextlib.redirect_stderr(io.StringIO()), setup.autocast("bf16-mixed"):
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            setup.autocast("bf16-mixed"),
+            multiplied(module, backbone.blocks),
+        ):
             compute_cka(
                 module, module, loader, layers=layers, progress=False, device=str(setup.device)
             )
