@@ -167,6 +167,8 @@ def why_no_product(layer: nn.Conv2d | nn.Conv3d) -> str | None:
 
 def _computed_in(images: Tensor) -> torch.dtype:
     device = images.device.type
-    if torch.is_autocast_enabled(device) and images.dtype != torch.float64:
+    # Not every device knows autocast, as the one without numbers does not.
+    known = torch.amp.is_autocast_available(device)
+    if known and torch.is_autocast_enabled(device) and images.dtype != torch.float64:
         return torch.get_autocast_dtype(device)
     return images.dtype

@@ -249,3 +249,11 @@ def test_a_full_backbone_multiplies_within_a_pass_and_is_as_it_was() -> None:
             assert torch.equal(module["embed"](images), product)
     assert [type(layer) for layer in module.modules()] == kinds
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+
+
+@CASES
+def test_a_device_without_numbers_and_autocast(layer: Any, shape: tuple[int, ...]) -> None:
+    images = torch.empty(shape, device="meta")
+    for always in (False, True):
+        embedded = multiplying(layer, always).to("meta")(images)
+        assert embedded.shape == layer(draw(shape)).shape
