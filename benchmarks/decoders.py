@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from benchmarks.ratios import ratio
-from terratorch_simpler.profiling.costs import flops_by_depth
 from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_task_model
 from terratorch_simpler.profiling.runs import Example, inference, training_step
+from terratorch_simpler.profiling.share import count_share
 
 SIZE, PAIRS, CLASSES = 224, 3, 7
 BACKBONES: dict[int, tuple[str, int, dict[str, Any], bool]] = {
@@ -73,13 +73,11 @@ def _measure(channels: int, decoder: str) -> dict[str, Any]:
 
 def count(profiled: ProfiledModel, example: Example) -> dict[str, Any]:
     """Share of the blocks in the FLOPs of a forward pass, and how many times fewer a third has."""
-    backbone = profiled.backbone
-    blocks = [backbone.family.called(block) for block in backbone.block_list]
-    # Before the first block stands one of nothing: the first count is of all the rest.
-    counts = flops_by_depth(inference(profiled.whole, example), [[], *blocks])
+    share = count_share(profiled, example)
+    third = range(profiled.backbone.depth // 3)
     return {
-        "blocks_of_flops": round(1 - counts[0] / counts[-1], 2),
-        "flops": round(counts[-1] / counts[backbone.depth // 3], 2),
+        "blocks_of_flops": round(sum(share.blocks) / share.total, 2),
+        "flops": round(share.total / share.left(third), 2),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,11 @@ class Backbone:
     def block_list(self) -> Any:
         """Its transformer blocks in order, as the ``ModuleList`` or ``Sequential`` that it has."""
         return self.module.get_submodule(self.blocks)
+
+    @property
+    def called_blocks(self) -> list[Sequence[nn.Module]]:
+        """The modules that are run of each block, in order."""
+        return [self.family.called(block) for block in self.block_list]
 
     @property
     def parameters(self) -> int:

@@ -48,7 +48,7 @@ class LayerReader:
         self._positions: Sequence[int] = ()
 
     def __enter__(self) -> Self:
-        blocks = [self.backbone.family.called(block) for block in self.backbone.block_list]
+        blocks = self.backbone.called_blocks
         hooks = [blocks[0][0].register_forward_pre_hook(self._take_input, with_kwargs=True)]
         hooks += [
             called[-1].register_forward_hook(self._take_output, with_kwargs=True)

@@ -100,11 +100,10 @@ class Bench:
 
     def flops(self) -> list[int]:
         """FLOPs of inference at every depth."""
-        module = self.profiled.pruned(self.profiled.backbone.depth)
         backbone = self.profiled.backbone
-        blocks = [backbone.family.called(block) for block in backbone.block_list]
+        module = self.profiled.pruned(backbone.depth)
         with self.blame():
-            return flops_by_depth(self.eager("inference", module), blocks)
+            return flops_by_depth(self.eager("inference", module), backbone.called_blocks)
 
     def measure(self, depths: list[int]) -> dict[int, dict[str, float]]:
         """Seconds and bytes of inference and of a training step at some depths.

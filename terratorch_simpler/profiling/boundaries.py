@@ -37,9 +37,8 @@ class Boundaries:
         whole = profiled.pruned(backbone.depth)
         names = profiled.place.split(".") if profiled.place else []
         around = [whole.get_submodule(".".join(names[:i])) for i in range(1, len(names) + 1)]
-        blocks = [backbone.family.called(block) for block in backbone.block_list]
         decoder = getattr(whole, "decoder", None) if around else None
-        return cls(whole, around or [whole], blocks, decoder)
+        return cls(whole, around or [whole], backbone.called_blocks, decoder)
 
     @property
     def names(self) -> tuple[str, ...]:

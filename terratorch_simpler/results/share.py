@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -17,14 +18,23 @@ class BlockShare:
     total: int
     blocks: tuple[int, ...]
 
+    def left(self, kept: Collection[int]) -> int:
+        """Those of the model with some blocks only.
+
+        Args:
+            kept: 0-based indices of the kept blocks.
+        """
+        return self.total - sum(
+            flops for block, flops in enumerate(self.blocks) if block not in kept
+        )
+
     def sentence(self, kept: list[int]) -> str:
         """What the blocks' share allows, and what a choice of them makes of it.
 
         Args:
             kept: 0-based indices of the kept blocks.
         """
-        spent = sum(self.blocks)
-        left = self.total - spent + sum(self.blocks[block] for block in kept)
+        spent, left = sum(self.blocks), self.left(kept)
         return (
             f"Blocks are {spent / self.total:.0%} of the FLOPs of the whole model: at most "
             f"{self.total / (self.total - spent):.1f}x fewer, {len(kept)} of {len(self.blocks)} "

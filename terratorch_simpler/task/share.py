@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from terratorch_simpler.messages import one_line
-from terratorch_simpler.profiling.costs import flops_by_depth
 from terratorch_simpler.profiling.profiled import profiled_task_model
-from terratorch_simpler.profiling.runs import Example, inference
+from terratorch_simpler.profiling.runs import Example
+from terratorch_simpler.profiling.share import count_share
 from terratorch_simpler.results.share import BlockShare
 from terratorch_simpler.task.build import Task
 
@@ -35,8 +33,4 @@ def measure_share(task: Task, example: Example) -> BlockShare:
     """Count the FLOPs of the model and of each block in one forward pass on the CPU."""
     backbone = task.backbone
     profiled = profiled_task_model(task.model, backbone.blocks, backbone.name, backbone.arguments)
-    blocks = [backbone.family.called(block) for block in backbone.block_list]
-    # Before the first block stands one of nothing, so that the first count is of all the rest.
-    counts = flops_by_depth(inference(profiled.whole, example), [[], *blocks])
-    spent = tuple(after - before for before, after in pairwise(counts))
-    return BlockShare(counts[-1], spent)
+    return count_share(profiled, example)
