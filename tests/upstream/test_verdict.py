@@ -64,6 +64,8 @@ def test_an_entry_that_no_longer_differs_is_a_fault() -> None:
         "test_a.py::test_gone (third, uncut): no test has this name. Take it off the list",
     )
     assert judge([trial("third")], listing("test_gone"), "1").faults == ()
+    uncut = listing("test_gone", modes=("uncut",))
+    assert judge([trial("third")], uncut, "1", left_out=[]).faults == ()
     assert judge([trial("third")], listing("test_b", versions=("2",)), "1").faults == ()
 
 
