@@ -6,6 +6,7 @@ import importlib
 import json
 import platform
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,21 @@ def main(sections: list[str]) -> None:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "terratorch", "torchgeo", "timm")},
     }
+    results.setdefault("seconds", {})
     for section in sections:
+        start = time.perf_counter()
         found = importlib.import_module(f"benchmarks.{section}").measure()
         results[section] = {}
-        # Written case by case, since all of them take an hour.
+        # Written case by case, since all of them take half an hour.
         for name, value in found.items() if isinstance(found, dict) else found:
             results[section][name] = value
+            results["seconds"][section] = round(time.perf_counter() - start)
             print(f"{section} {name}: {json.dumps(value)}", flush=True)
             files: dict[Path, str | bytes] = {file: json.dumps(results, indent=1) + "\n"}
             if ratios_in(results):
                 files[FOLDER / "results.svg"] = draw(results)
             write_files(files, overwrite=True)
+        print(f"{section}: {results['seconds'][section]} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from terratorch_simpler.precision import full_float32
 from terratorch_simpler.selection.groups import TILES_PER_GROUP
 from terratorch_simpler.similarity import LayerSimilarity
 
-TILES, FEW_TILES = 256, 32
+TILES, FEW_TILES = 64, 16
 """Few for those that take many times as long as a forward pass."""
 
 Batches = list[Tensor]

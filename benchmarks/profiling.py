@@ -1,4 +1,4 @@
-"""How long ``profile`` takes for Prithvi-EO-2 300M with UNet, and how far off it is."""
+"""How long ``profile`` takes for Prithvi-EO-2 100M with UNet, and how far off it is."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import time
 from typing import Any
 
 import terratorch_simpler as simpler
-from benchmarks.pruning import CHANNELS, NAME, unet
+from benchmarks.pruning import CHANNELS, unet
 
+NAME = "prithvi_eo_v2_100_tl"
 TIMES = ("inference_seconds", "step_seconds", "inference_bytes", "step_bytes")
 
 
 def measure() -> dict[str, Any]:
     """Seconds and depths measured; then every depth measured, and the interpolation against it."""
-    model = unet(NAME, CHANNELS[0])
+    model = unet(NAME, CHANNELS[0], indices=[2, 5, 8, 11])
     start = time.perf_counter()
     quick = simpler.profile(model, size=224, batch_size=1)
     between = time.perf_counter()

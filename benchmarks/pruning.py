@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -43,9 +43,10 @@ def unet(
     backbone: str,
     channels: list[int],
     peft_config: dict[str, Any] | None = None,
+    indices: Sequence[int] = (5, 11, 17, 23),
     **arguments: Any,
 ) -> nn.Module:
-    """A segmentation model with random weights."""
+    """A segmentation model with random weights, whose decoder reads four layers."""
     from terratorch.models import EncoderDecoderFactory
 
     model: nn.Module = EncoderDecoderFactory().build_model(
@@ -53,7 +54,7 @@ def unet(
         backbone=backbone,
         backbone_kwargs={"pretrained": False, **arguments},
         necks=[
-            {"name": "SelectIndices", "indices": [5, 11, 17, 23]},
+            {"name": "SelectIndices", "indices": list(indices)},
             {"name": "ReshapeTokensToImage"},
             {"name": "LearnedInterpolateToPyramidal"},
         ],

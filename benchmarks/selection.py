@@ -33,9 +33,9 @@ def measure() -> Iterator[tuple[str, dict[str, float]]]:
     ``sample_from_disk`` both read the sample's chips from disk.
     """
     for pooling in TILES_PER_GROUP:
-        found = _from_memory(SMALL, 512, pooling)
-        yield f"prithvi_tiny_512_tiles_{pooling}", found
-    yield "prithvi_300m_32_tiles_tokens", _from_memory("prithvi_eo_v2_300", 32, "tokens")
+        found = _from_memory(SMALL, 128, pooling)
+        yield f"prithvi_tiny_128_tiles_{pooling}", found
+    yield "prithvi_300m_16_tiles_tokens", _from_memory("prithvi_eo_v2_300", 16, "tokens")
     found = _from_memory("terramind_v1_base", 32, "tokens", bands=12, modalities=["S2L2A"])
     yield "terramind_base_32_tiles_tokens", found
     yield "sample_from_disk", _ratio(*sample(), "tokens")
