@@ -33,7 +33,7 @@ ifneq ($(PYTHON),$(shell cat '$(STAMP)' 2>/dev/null))
 endif
 endif
 
-.PHONY: help setup demo test test-slow test-all test-upstream test-lowest lint docs tutorials benchmark \
+.PHONY: help setup demo test test-most test-all test-upstream test-lowest lint docs tutorials benchmark \
 	study study-full clean
 
 help: ## list the targets
@@ -51,10 +51,10 @@ demo: ## choose a depth for the embedded sample, prune and report, in demo/
 	$(BIN)/terratorch-simpler demo --output demo --overwrite
 
 test: $(STAMP) ## run the quick tests, some minutes (PYTEST_ARGS= chooses)
-	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not long' $(PYTEST_ARGS)
 
-test-slow: $(STAMP) ## run the tests that `make test` leaves out
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+test-most: $(STAMP) ## run the slow tests as well, but for those that take long
+	$(BIN)/python -m pytest -m 'not long' $(PYTEST_ARGS)
 
 test-all: $(STAMP) ## run all tests, and TerraTorch's own with a third of the blocks
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -44,9 +44,9 @@ ASPPHead is missing: the factory gives it the widths of the layers as its dilati
 
 
 def measure() -> Iterator[tuple[str, dict[str, Any]]]:
-    """For every width and decoder: the share of the blocks in FLOPs, and what a third saves of them.
+    """For every width and decoder: share of the blocks, and what a third of them makes faster.
 
-    Of the smaller widths in time as well.
+    In FLOPs, and for the smaller widths in time as well.
     """
     for channels in BACKBONES:
         for decoder in DECODERS:

@@ -68,7 +68,8 @@ def _is_large() -> bool:
 @pytest.fixture(autouse=True)
 def _memory_of_a_slow_test(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if request.node.get_closest_marker("slow") is not None and _is_large():
+    node = request.node
+    if (node.get_closest_marker("slow") or node.get_closest_marker("long")) and _is_large():
         free_memory()
 
 

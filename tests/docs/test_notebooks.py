@@ -77,7 +77,7 @@ class Runs:
 
     name: str
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_it_runs(self) -> None:
         result = run(TUTORIALS / f"{self.name}.ipynb")
         assert result.error is None, result.error.trace

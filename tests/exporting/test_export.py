@@ -88,7 +88,7 @@ def whole(saved: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -
     return simpler.export(saved, "onnx", path, config=config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_three_are_compared(whole: Export) -> None:
     done, folder = whole, whole.files[0].parent
     assert [one.name for one in done.measured] == ["full", "checkpoint", "onnx"]
@@ -131,7 +131,13 @@ def test_every_other_format_is_proven(saved: Path, tmp_path: Path, to: Any, conf
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["onnx", "pt2", "terratorch", "safetensors"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        "onnx",
+        *(pytest.param(to, marks=pytest.mark.long) for to in ("pt2", "terratorch", "safetensors")),
+    ],
+)
 @pytest.mark.usefixtures("alone")
 def test_patches_that_are_multiplied_are_proven(tmp_path: Path, to: Any, config: Path) -> None:
     saved = save_task(
@@ -146,7 +152,7 @@ def test_patches_that_are_multiplied_are_proven(tmp_path: Path, to: Any, config:
         assert "patch_embedding" not in (output / "config.yaml").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("alone")
 def test_a_quantised_one_says_what_it_costs(
     saved: Path, tmp_path: Path, config: Path, whole: Export
@@ -165,7 +171,7 @@ def test_a_quantised_one_says_what_it_costs(
     assert half.measured[0].difference > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("alone")
 def test_batches_and_where_it_can_tiles_of_any_size_are_taken(
     saved: Path, tmp_path: Path, whole: Export

@@ -25,7 +25,14 @@ PREDICT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", SAMPLE, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(path, marks=() if path.stem.endswith("_simpler") else pytest.mark.long)
+        for path in SAMPLE
+    ],
+    ids=lambda path: path.stem,
+)
 def test_the_sample_configs_fit_test_and_predict(
     config: Path, terratorch: Terratorch, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_fit_on_two_devices_selects_once_and_trains(config: Path, tmp_path: Path) -> None:
     done = command("terratorch", "fit", "-c", str(config))
     assert done.returncode == 0, done.stderr

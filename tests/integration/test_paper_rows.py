@@ -17,7 +17,7 @@ from studies.tables import read_csv
 from terratorch_simpler.results.plan import PruningPlan
 from tests.integration.conftest import BRIEF, Terratorch
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SMALL = {
     "prithvi": "prithvi_eo_v2_tiny_tl",

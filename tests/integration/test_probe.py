@@ -105,6 +105,7 @@ def test_labels_are_what_is_learnt() -> None:
         assert learnt.scores[layer] > control.scores[layer] + 0.03
 
 
+@pytest.mark.long
 def test_a_plan_is_compared_and_kept_as_it_was(
     user: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -350,7 +350,10 @@ def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["terramind_v1_tiny", "terramind_v1_tiny_tim"])
+@pytest.mark.parametrize(
+    "name",
+    ["terramind_v1_tiny", pytest.param("terramind_v1_tiny_tim", marks=pytest.mark.long)],
+)
 def test_several_modalities(name: str) -> None:
     found = profile(
         name,

@@ -14,7 +14,7 @@ from benchmarks import gpu
 SETUP = gpu.Setup(torch.device("cpu"), quick=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_section_runs_small_on_the_cpu(tmp_path: Path) -> None:
     gpu.main(["--output", str(tmp_path), "--accelerator", "cpu", "--quick"])
     found: dict[str, Any] = json.loads((tmp_path / "gpu.json").read_text())

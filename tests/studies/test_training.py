@@ -16,7 +16,7 @@ from studies.measure.run import Cell, configure
 from studies.measure.samples import QUIET, data_of, read, samples_of
 from terratorch_simpler.selection.select import run_selection
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FOLDERS = Folders(Path("sources"), Path("data"), Path("weights"))
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.upstream.run import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TESTS = """
 import pytest

@@ -17,7 +17,7 @@ from terratorch_simpler.task.rewrite import simpler_config
 from tests.contract.conftest import batches, changed, copy_of
 from tests.upstream.weights import draw_less
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 KEPT = 2
 FEW = {

@@ -11,7 +11,7 @@ from tests.backbones.families.tester import BackboneTester
 GENERATES = "it draws tokens from a distribution on the way, which the full one cannot trace either"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestTerraMindTim(BackboneTester):
     name = "terramind_v1_tiny_tim"
     arguments: ClassVar[dict[str, Any]] = {"modalities": ["S2L2A"], "img_size": 224}
