@@ -32,9 +32,12 @@ def measure() -> dict[str, Any]:
         listing.write_text("".join(f"archive/{name}\n" for name in names))
         cases = {
             f"{what}_{workers}_workers_{samples}_samples": _in_process(tiles, workers, samples)
-            for what, tiles in (("folder", archive), ("list", listing))
-            for workers in (0, 2)
-            for samples in (SAMPLES, MANY)
+            for what, tiles, workers, samples in (
+                ("folder", archive, 0, SAMPLES),
+                ("folder", archive, 0, MANY),
+                ("folder", archive, 2, MANY),
+                ("list", listing, 0, SAMPLES),
+            )
         }
     return {"files": FILES, **cases}
 

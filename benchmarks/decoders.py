@@ -15,7 +15,7 @@ from terratorch_simpler.profiling.profiled import ProfiledModel, profiled_task_m
 from terratorch_simpler.profiling.runs import Example, inference, training_step
 from terratorch_simpler.profiling.share import count_share
 
-SIZE, PAIRS, CLASSES = 224, 3, 7
+SIZE, CLASSES = 224, 7
 TIMED = (384, 768)
 """Channels of those that are timed; ``pruning`` times the largest."""
 BACKBONES: dict[int, tuple[str, int, dict[str, Any], bool]] = {
@@ -74,8 +74,8 @@ def _measure(channels: int, decoder: str) -> dict[str, Any]:
 
     return counted | {
         "blocks_of_inference": _share(profiled, partial(infer, depth)),
-        "inference": ratio(partial(infer, depth), partial(infer, depth // 3), runs=PAIRS),
-        "step": ratio(partial(step, depth), partial(step, depth // 3), runs=PAIRS),
+        "inference": ratio(partial(infer, depth), partial(infer, depth // 3)),
+        "step": ratio(partial(step, depth), partial(step, depth // 3)),
     }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.pruning import CHANNELS, KEEP, NAME, train_step, unet
-from benchmarks.ratios import ratio
+from benchmarks.ratios import ratios
 
 LORA = {
     "method": "LORA",
@@ -35,9 +35,8 @@ def measure() -> dict[str, Any]:
     results: dict[str, Any] = {
         f"{name}_trainable_parameters": _trainable(model) for name, model in ways.items()
     }
-    for name in ("lora", "simpler", "simpler_lora"):
-        results[f"step_full_over_{name}"] = ratio(steps["full"], steps[name])
-    return results
+    full = steps.pop("full")
+    return results | {f"step_full_over_{name}": one for name, one in ratios(full, steps).items()}
 
 
 def _trainable(model: nn.Module) -> int:

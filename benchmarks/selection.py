@@ -36,8 +36,8 @@ def measure() -> Iterator[tuple[str, dict[str, float]]]:
         found = _from_memory(SMALL, 128, pooling)
         yield f"prithvi_tiny_128_tiles_{pooling}", found
     yield "prithvi_300m_16_tiles_tokens", _from_memory("prithvi_eo_v2_300", 16, "tokens")
-    found = _from_memory("terramind_v1_base", 32, "tokens", bands=12, modalities=["S2L2A"])
-    yield "terramind_base_32_tiles_tokens", found
+    found = _from_memory("terramind_v1_base", 16, "tokens", bands=12, modalities=["S2L2A"])
+    yield "terramind_base_16_tiles_tokens", found
     yield "sample_from_disk", _ratio(*sample(), "tokens")
     yield "epoch_on_the_sample_over_select", _epoch_over_select()
 
