@@ -56,6 +56,23 @@ def check_accelerator(accelerator: str) -> None:
         raise ValueError(f"unknown accelerator {accelerator!r}: {_choices()}")
 
 
+def check_keeps_weights(precision: str) -> None:
+    """Refuse a precision that Lightning makes by turning the weights themselves into it.
+
+    They would stay so afterwards, and their fingerprint would be that of no checkpoint.
+
+    Raises:
+        ValueError: With the value and the way out.
+    """
+    word = str(precision)
+    stored = word == "64" or (word.endswith("-true") and word != "32-true")
+    if stored or word.startswith("transformer-engine"):
+        raise ValueError(
+            f"precision {word} changes the weights of the backbone that is read: choose "
+            "bf16-mixed, 16-mixed or 32-true"
+        )
+
+
 def _choices() -> str:
     return f"choose one of {', '.join(ACCELERATORS)}"
 
@@ -146,7 +163,9 @@ def run_pass(
 
     Raises:
         KeyboardInterrupt: Where the user stops it.
+        ValueError: As :func:`check_keeps_weights`.
     """
+    check_keeps_weights(precision)
     from lightning.pytorch import Trainer
 
     chosen: Any = _auto_precision(accelerator) if precision == "auto" else precision

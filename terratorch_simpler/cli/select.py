@@ -74,10 +74,28 @@ def check_options(options: Namespace) -> None:
         given = [name for name in ("backbone_args", "bands") if options[name] is not None]
         if given:
             raise ValueError(f"--{given[0]} comes from the config: leave it out, or use --backbone")
+        if options.tiles is None:
+            _check_chips(options)
         return
     for name in ("tiles", "bands"):
         if options[name] is None:
             raise ValueError(f"--backbone needs --{name}")
+
+
+def _check_chips(options: Namespace) -> None:
+    """Refuse what says how chips are read where the config's own tiles are."""
+    # Of these the config's datamodule has its own, and they change no result.
+    kept = ("batch_size", "num_workers")
+    named = [
+        field.name
+        for field in fields(Chips)
+        if field.name not in kept and options[field.name] != field.default
+    ]
+    if named:
+        raise ValueError(
+            f"--{named[0]} says how --tiles are read, and the tiles are the config's own: leave it "
+            "out, or name files (--tiles)"
+        )
 
 
 def settings_of(options: Namespace) -> Settings:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from terratorch_simpler.criteria import PROBE, check_criterion
+from terratorch_simpler.lightning import check_keeps_weights
 from terratorch_simpler.results.probe import check_share
 from terratorch_simpler.tiles import MIN_TILES, Pooling, check_sampling
 
@@ -35,7 +36,7 @@ class Settings:
             each (Lightning); the plan is that of one.
         num_nodes: Machines that share them, started with torchrun (Lightning).
         precision: In what to compute: ``auto`` (bf16-mixed on CUDA devices that have it, else
-            32-true), 32-true, ... (Lightning).
+            32-true), 32-true, bf16-mixed or 16-mixed (Lightning).
         progress: Show a progress bar.
     """
 
@@ -63,6 +64,7 @@ class Settings:
                 )
             check_share(self.share)
         check_sampling(self.pooling, self.tokens)
+        check_keeps_weights(self.precision)
         if self.samples is not None and self.samples < MIN_TILES:
             raise ValueError(f"samples must be at least {MIN_TILES}, got {self.samples}")
         for what, value in (("devices", self.devices), ("num_nodes", self.num_nodes)):

@@ -720,6 +720,11 @@ OPTIONS = [
         no_gpu,
     ),
     Case("unknown precision", with_tiles(precision="8"), ("precision", "8")),
+    Case(
+        "a precision in which weights are stored",
+        with_tiles(precision="bf16-true"),
+        ("precision bf16-true changes the weights", "choose bf16-mixed"),
+    ),
     Case("unknown option", with_tiles(nonsense=3), ("unrecognized", "--nonsense")),
     Case("number expected", with_tiles(samples="many"), ("samples", "many", "int")),
     Case(
@@ -741,6 +746,11 @@ OPTIONS = [
     Case("--backbone without --tiles", with_tiles(tiles=None), ("--backbone needs --tiles",)),
     Case("--backbone without --bands", with_tiles(bands=None), ("--backbone needs --bands",)),
     Case("--config with --bands", config(bands=BANDS), ("--bands comes from the config",)),
+    Case(
+        "how tiles are read, which are the config's",
+        config(mask="scl"),
+        ("--mask says how --tiles are read", "leave it out", "name files (--tiles)"),
+    ),
     Case("no command", dict, ("select", "demo", "--help"), arguments=()),
     Case(
         "demo without training",
