@@ -85,9 +85,11 @@ class Bench:
     ) -> None:
         self.profiled, self.device, self.settings = profiled, device, settings
         self.precision = find_precision(settings.precision, device)
-        self.example: Example = apply_to_collection(
-            example, torch.Tensor, lambda value: value.to(device)
-        )
+        self.example = example
+        with self.blame():
+            self.example = apply_to_collection(
+                example, torch.Tensor, lambda value: value.to(device)
+            )
         if settings.precision == "bf16-true":
             self.example = self.precision.convert_input(self.example)
         weights = [weight for weight in profiled.whole.parameters() if weight.requires_grad]

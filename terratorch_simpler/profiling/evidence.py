@@ -14,12 +14,19 @@ from terratorch_simpler.results.parts import Split
 from terratorch_simpler.results.profile import Loader
 
 
-def gather(bench: Bench, split: Split, named: tuple[int, float], loader: Loader | None) -> Seen:
+def gather(
+    bench: Bench,
+    split: Split,
+    step_seconds: float,
+    named: tuple[int, float],
+    loader: Loader | None,
+) -> Seen:
     """What can be seen of a model at full depth.
 
     Args:
         bench: Runs it.
         split: What each part costs.
+        step_seconds: A training step at full depth.
         named: Another depth, and the seconds of a training step there.
         loader: How fast the training images come, if it was measured.
     """
@@ -30,6 +37,7 @@ def gather(bench: Bench, split: Split, named: tuple[int, float], loader: Loader 
         operators_of(bench),
         split,
         bench.settings.batch_size,
+        step_seconds,
         named,
         torch.cuda.get_device_capability(bench.device) if cuda else None,
         torch.get_float32_matmul_precision(),

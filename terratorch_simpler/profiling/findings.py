@@ -47,6 +47,7 @@ class Seen:
         operators: Those of a forward pass.
         split: What each part costs.
         batch_size: Images in a batch.
+        step_seconds: A training step at full depth, compiled where the depths are.
         named: Another depth, and the seconds of a training step there.
         capability: Compute capability of a CUDA device.
         products: ``torch.get_float32_matmul_precision()``.
@@ -59,6 +60,7 @@ class Seen:
     operators: Sequence[Operator]
     split: Split
     batch_size: int
+    step_seconds: float
     named: tuple[int, float]
     capability: tuple[int, int] | None = None
     products: str = "highest"
@@ -155,7 +157,7 @@ def starved(seen: Seen) -> str | None:
     if loader is None:
         return None
     depth, seconds = seen.named
-    full, cut = seen.batch_size / seen.split.step_seconds, seen.batch_size / seconds
+    full, cut = seen.batch_size / seen.step_seconds, seen.batch_size / seconds
     if loader.images_per_second >= max(full, cut):
         return None
     kept = f"{depth} of {seen.split.depth} blocks"

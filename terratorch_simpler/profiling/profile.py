@@ -141,7 +141,8 @@ def run_profile(
             loader=loader,
         )
         named = profile.named_depth, profile.row(profile.named_depth).step_seconds
-        return replace(profile, findings=findings(gather(bench, split, named, loader)))
+        seen = gather(bench, split, profile.rows[-1].step_seconds, named, loader)
+        return replace(profile, findings=findings(seen))
 
 
 def _rows(

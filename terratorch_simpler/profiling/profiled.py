@@ -70,6 +70,9 @@ class ProfiledModel:
         Args:
             device: Where.
             dtype: What to store its numbers in meanwhile; None for what they are.
+
+        Raises:
+            ValueError: If it does not fit into the device's memory.
         """
         modules, weights = list(self.whole.modules()), list(self.whole.parameters())
         modes, gradients = [module.training for module in modules], [w.grad for w in weights]
@@ -80,8 +83,8 @@ class ProfiledModel:
             weight.grad = None
         values = [weight.data for weight in weights] if dtype is not None else []
         held = [dict(module._buffers) for module in modules] if dtype is not None else []
-        self.whole.to(device=device, dtype=dtype)
         try:
+            self._move(device, dtype)
             yield
         finally:
             # What was rounded does not come back by turning it into what it was.
@@ -97,6 +100,15 @@ class ProfiledModel:
                     buffer.copy_(value)
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
+
+    def _move(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        try:
+            self.whole.to(device=device, dtype=dtype)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"{self.label} does not fit into the memory of {device}: free some of it, or take "
+                "the CPU (accelerator cpu)"
+            ) from error
 
     def check(self, example: Example) -> None:
         """Refuse a batch that the backbone cannot read.
@@ -131,10 +143,11 @@ def profiled_model(
 
 def backbone_place(model: nn.Module) -> str:
     """Dotted name of the backbone in the model of a task, with any wrapper around it."""
-    return "torchvision_model.backbone.backbone" if _detects(model) else "encoder"
+    return "torchvision_model.backbone.backbone" if detects(model) else "encoder"
 
 
-def _detects(model: nn.Module) -> bool:
+def detects(model: nn.Module) -> bool:
+    """Whether a task's model detects objects."""
     return DETECTION_MODEL in class_paths(model)
 
 
@@ -159,7 +172,7 @@ def profiled_task_model(
         ValueError: If the backbone cannot be cut.
     """
     whole, around = backbone_place(model), ""
-    if _detects(model):
+    if detects(model):
         owner, whole = whole.rsplit(".", 1)
         model, around = model.get_submodule(owner), " with its necks"
     layers = dict(model.get_submodule(whole).named_modules(prefix=whole))

@@ -24,8 +24,9 @@ def limit_lines(profile: Profile) -> list[str]:
         if share < 1:
             allowed = f"no depth can make it more than {1 / (1 - share):.1f}x as fast"
         factor = getattr(full, f"{kind}_seconds") / getattr(row, f"{kind}_seconds")
-        lines.append(
-            f"Blocks are {100 * share:.0f} % of {words}: {allowed}; {row.depth} of {split.depth} "
-            f"blocks make it {factor:.1f}x."
-        )
+        won = f"{row.depth} of {split.depth} blocks make it {factor:.1f}x"
+        if profile.compiled:
+            # The parts were timed without compiling, the depths with it.
+            words, won = f"{words} that is not compiled", f"compiled, {won}"
+        lines.append(f"Blocks are {100 * share:.0f} % of {words}: {allowed}; {won}.")
     return lines

@@ -28,15 +28,16 @@ class BlockShare:
             flops for block, flops in enumerate(self.blocks) if block not in kept
         )
 
-    def sentence(self, kept: list[int]) -> str:
+    def sentence(self, kept: list[int], of: str = "the whole model") -> str:
         """What the blocks' share allows, and what a choice of them makes of it.
 
         Args:
             kept: 0-based indices of the kept blocks.
+            of: What was counted.
         """
         spent, left = sum(self.blocks), self.left(kept)
         return (
-            f"Blocks are {spent / self.total:.0%} of the FLOPs of the whole model: at most "
+            f"Blocks are {spent / self.total:.0%} of the FLOPs of {of}: at most "
             f"{self.total / (self.total - spent):.1f}x fewer, {len(kept)} of {len(self.blocks)} "
             f"blocks make it {self.total / left:.1f}x fewer."
         )

@@ -33,6 +33,10 @@ def profiled_config_model(
     family = name_family(name)
     place = backbone_place(model)
     if family and not family.builds_all(arguments) and is_known(model.get_submodule(place)):
-        model.set_submodule(place, load_backbone(name, blocks=blocks, **arguments).module)
+        built_by_terratorch = model.get_submodule(place)
+        full = load_backbone(name, blocks=blocks, **arguments).module
+        if not any(weight.requires_grad for weight in built_by_terratorch.parameters()):
+            full.requires_grad_(False)
+        model.set_submodule(place, full)
     profiled = profiled_task_model(model, blocks, name, arguments)
     return replace(profiled, label=f"{config.path.stem} ({profiled.label})"), built.datamodule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from terratorch_simpler.messages import one_line
-from terratorch_simpler.profiling.profiled import profiled_task_model
+from terratorch_simpler.profiling.profiled import detects, profiled_task_model
 from terratorch_simpler.profiling.runs import Example
 from terratorch_simpler.profiling.share import count_share
 from terratorch_simpler.results.share import BlockShare
@@ -22,7 +22,8 @@ def share_sentence(task: Task, example: Example, kept: list[int]) -> str:
         reason = "TerraTorch's temporal wrapper runs the backbone once a date"
     else:
         try:
-            return measure_share(task, example).sentence(kept)
+            counted = "backbone and necks" if detects(task.model) else "the whole model"
+            return measure_share(task, example).sentence(kept, counted)
         except Exception as error:
             # The model is the user's own: a finished selection does not fail with it.
             reason = one_line(error, most=200)

@@ -38,7 +38,7 @@ def part(name: str, seconds: float) -> Part:
 
 FUSED = [Operator("aten::_scaled_dot_product_flash_attention", 0.1)] * 3
 SPLIT = Split(3, (part(PATCH, 0.1), part(BLOCKS, 0.3), part(NORM, 0.0)), 0.1, 0.4, 0.5)
-FINE = Seen("cuda", "32-true", FUSED, SPLIT, 8, (1, 0.25), (9, 0), "high", "a GPU")
+FINE = Seen("cuda", "32-true", FUSED, SPLIT, 8, 0.5, (1, 0.25), (9, 0), "high", "a GPU")
 """A GPU on which nothing is wrong."""
 
 

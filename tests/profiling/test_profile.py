@@ -347,6 +347,14 @@ def test_timm_with_chosen_outputs(tmp_path: Path, sample: Path) -> None:
     example = random_example(profiled, 2)
     found = run_profile(profiled, example, CPU, BenchSettings(rounds=1))
     assert len(found.rows) == 12
+    # What is built anew, since TerraTorch built some of the blocks, is frozen as that was.
+    assert all(weight.requires_grad for weight in profiled.backbone.module.parameters())
+    place = "    model_factory:"
+    assert place in text
+    config.write_text(text.replace(place, f"    freeze_backbone: true\n{place}"))
+    frozen, _ = profiled_config_model(TaskConfig.read(config))
+    assert frozen.backbone.depth == 12
+    assert not any(weight.requires_grad for weight in frozen.backbone.module.parameters())
 
 
 @pytest.mark.slow

@@ -356,6 +356,9 @@ def test_what_the_blocks_allow() -> None:
     assert "2 of 3 blocks" in limit_lines(replace(PROFILE, chosen=2))[0]
     assert limit_lines(replace(PROFILE, split=None)) == []
     alone = replace(SPLIT, parts=(part(BLOCKS, 0.3),))
+    compiled = limit_lines(replace(PROFILE, compiled=True))[0]
+    assert compiled.startswith("Blocks are 60 % of inference that is not compiled: no depth")
+    assert "; compiled, 1 of 3 blocks make it" in compiled
     assert "all of it can be won" in limit_lines(replace(PROFILE, split=alone))[0]
 
 

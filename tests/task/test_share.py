@@ -11,6 +11,7 @@ import torch
 
 from terratorch_simpler.profiling.costs import count_flops
 from terratorch_simpler.profiling.runs import Example, inference
+from terratorch_simpler.task import share
 from terratorch_simpler.task.build import Task, read_task
 from terratorch_simpler.task.config import TaskConfig
 from terratorch_simpler.task.sample import TASK, sample_config
@@ -56,12 +57,12 @@ def flops_of_config(task: Task, example: Example, keep: int) -> int:
 
 
 def test_flops_are_those_of_the_models_that_terratorch_builds(task: Task, example: Example) -> None:
-    share = measure_share(task, example)
-    assert len(share.blocks) == 12
+    counted = measure_share(task, example)
+    assert len(counted.blocks) == 12
     for keep in (12, 4):
-        removed = sum(share.blocks[keep:])
-        assert share.total - removed == flops_of_config(task, example, keep)
-    assert share_sentence(task, example, [*range(4)]) == share.sentence([*range(4)])
+        removed = sum(counted.blocks[keep:])
+        assert counted.total - removed == flops_of_config(task, example, keep)
+    assert share_sentence(task, example, [*range(4)]) == counted.sentence([*range(4)])
 
 
 def test_adapters_are_left_out(task: Task, example: Example, tmp_path: Path) -> None:
@@ -79,6 +80,13 @@ def test_what_cannot_be_counted_is_left_out_with_the_reason(task: Task, example:
     )
     wrong: Example = (torch.randn(1, 3, 64, 64), {})
     assert "is left out: " in share_sentence(task, wrong, [0])
+
+
+def test_of_what_detects_objects_backbone_and_necks_are_counted(
+    task: Task, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "detects", lambda _model: True)
+    assert "of the FLOPs of backbone and necks: at most" in share_sentence(task, example, [0])
 
 
 def test_a_list_of_blocks_counts_those_blocks(task: Task, example: Example) -> None:
