@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from terratorch_simpler.messages import one_line
@@ -91,7 +92,19 @@ def read_checkpoint(path: str | Path) -> SavedTask:
         )
     state = (content.get("callbacks") or {}).get(_CALLBACK) or {}
     plan = PruningPlan.model_validate(state["plan"]) if state.get("plan") else None
-    return SavedTask(path, path, content["hyper_parameters"], content["state_dict"], note, plan)
+    arguments = plain_values(content["hyper_parameters"])
+    return SavedTask(path, path, arguments, content["state_dict"], note, plan)
+
+
+def plain_values(value: Any) -> Any:
+    """Arguments as a text file can hold them: members of enums by their values, paths as text."""
+    if isinstance(value, Mapping):
+        return {key: plain_values(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(one) for one in value]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def task_class(saved: SavedTask, task: type[LightningModule] | None = None) -> type[Any]:

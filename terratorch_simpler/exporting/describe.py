@@ -13,6 +13,7 @@ from torch import Tensor
 from terratorch_simpler.exporting.card import Parent
 from terratorch_simpler.exporting.checkpoint import SavedTask
 from terratorch_simpler.exporting.load import full_name
+from terratorch_simpler.messages import one_line
 from terratorch_simpler.results.deployment import (
     Deployment,
     ModelInput,
@@ -47,8 +48,15 @@ def describe(
     """
     images = image if isinstance(image, Mapping) else {IMAGE: image}
     known = stated.get("inputs") or {}
-    with torch.no_grad():
-        output: Tensor = task.model(image).output
+    try:
+        with torch.no_grad():
+            output: Tensor = task.model(image).output
+    except Exception as error:
+        # It raises whatever backbone, necks and decoder do.
+        shapes = ", ".join(" x ".join(map(str, one.shape[1:])) for one in images.values())
+        raise ValueError(
+            f"the model of {saved.path} does not run on a tile of {shapes}: {one_line(error)}"
+        ) from error
     channels = 1 if kind == "regression" or output.ndim == 3 else output.shape[1]
     classes = saved.arguments.get("class_names")
     model = None

@@ -90,7 +90,7 @@ def export(
     data = data_config(checkpoint, config, reporter)
     check_options(to, path, quantize, opset, dynamic_size, data is not None, reporter)
     named = reporter.option("overwrite", True)
-    check_free([path], overwrite, named)
+    check_free([path, *([path.with_suffix(".json")] if to == "onnx" else [])], overwrite, named)
     from terratorch_simpler.exporting.measure import (
         compare,
         prove,

@@ -145,6 +145,8 @@ def read_source(saved: SavedTask, config: Path | None, merge: bool, size: int | 
             f"{backbone.family.name} draws random numbers when it runs, so that no export can be "
             "held against it: export a backbone without thinking in modalities"
         )
+    from terratorch_simpler.profiling.profiled import ProfiledModel
+
     data, datamodule = None, None
     if config is None:
         image, tile = random_tile(backbone, size), "random numbers"
@@ -154,18 +156,23 @@ def read_source(saved: SavedTask, config: Path | None, merge: bool, size: int | 
         datamodule = build_data(saved, task, data, config)
         image, tile = real_tile(backbone, datamodule), "a tile of the config"
         stated = preprocessing_of(datamodule, saved.model_args)
+    ProfiledModel(backbone.label, backbone).check((image, {}))
     deployment = describe(saved, task, pruned, kind, image, stated)
     parent = parent_of(saved, backbone.family)
     return Source(saved, task, pruned, data, datamodule, image, tile, deployment, parent)
 
 
 def _backbone(task: Any, pruned: PrunedBackbone | None) -> Backbone:
-    from terratorch_simpler.backbones.backbone import Backbone, load_backbone
+    from terratorch_simpler.backbones.backbone import Backbone
+    from terratorch_simpler.backbones.families import FAMILIES, is_known
     from terratorch_simpler.profiling.profiled import backbone_place
 
     by_frame = bool(task.hparams["model_args"].get("backbone_use_temporal"))
     if pruned is not None:
         # Its tiles are asked for, and not its blocks.
         return Backbone(pruned, pruned._family(), "", by_frame=by_frame)
+    # Nothing is cut, so that any backbone will do, a wrapped one as well.
     full: nn.Module = task.model.get_submodule(backbone_place(task.model))
-    return load_backbone(full)
+    inner = next((part for part in full.modules() if is_known(part)), full)
+    family = next(family for family in FAMILIES if family.knows(inner))
+    return Backbone(inner, family, "", by_frame=by_frame)

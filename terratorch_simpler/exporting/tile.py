@@ -94,7 +94,16 @@ def real_tile(backbone: Backbone, datamodule: LightningDataModule) -> Images:
 
 
 def random_tile(backbone: Backbone, size: int | None) -> Images:
-    """Random numbers of the shape that the backbone reads; ``size`` is their side in pixels."""
+    """Random numbers of the shape that the backbone reads; ``size`` is their side in pixels.
+
+    Raises:
+        ValueError: If the size does not fit the patches, or the number of frames is not known.
+    """
+    if backbone.by_frame:
+        raise ValueError(
+            f"{backbone.label} reads several frames, and how many only its data says: name the "
+            "task's config"
+        )
     from terratorch_simpler.profiling.batch import random_example
     from terratorch_simpler.profiling.profiled import ProfiledModel
 

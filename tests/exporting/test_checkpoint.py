@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from terratorch_simpler.exporting.checkpoint import (
     NOTE,
@@ -39,6 +40,17 @@ def test_it_says_what_it_holds(saved: Path) -> None:
     assert "_class_path" not in found.arguments
     assert found.plan is None
     assert "terratorch_simpler.load(PATH)" in found.note["read_me"]
+
+
+def test_arguments_of_a_task_made_in_python_are_plain(saved: Path, tmp_path: Path) -> None:
+    from terratorch.datasets import HLSBands
+
+    bands = (HLSBands.BLUE, HLSBands.RED)
+    given = {"model_args": {**SEGMENTATION, "backbone_bands": bands}, "root": tmp_path}
+    found = read_checkpoint(_changed(saved, tmp_path / "a.ckpt", hyper_parameters=given))
+    assert found.model_args["backbone_bands"] == ["BLUE", "RED"]
+    assert found.arguments["root"] == str(tmp_path)
+    assert yaml.safe_load(yaml.safe_dump(found.hyper_parameters)) == found.hyper_parameters
 
 
 def test_the_class_follows_from_the_arguments_where_nothing_says_it(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ import torch
 import yaml
 
 import terratorch_simpler as simpler
-from terratorch_simpler.exporting import measure
+from terratorch_simpler.exporting import measure, source
 from terratorch_simpler.exporting.checkpoint import read_checkpoint
 from terratorch_simpler.exporting.export import Export
+from terratorch_simpler.exporting.formats import onnx
 from terratorch_simpler.exporting.proof import largest_difference, relative_difference
 from terratorch_simpler.exporting.source import read_source
 from terratorch_simpler.results.deployment import Deployment
@@ -294,6 +295,49 @@ def test_what_is_there_is_not_replaced_unasked(saved: Path, tmp_path: Path) -> N
     assert output.read_text() == "mine"
 
 
+def test_a_file_in_the_way_is_found_before_anything_is_built(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("mine")
+    saved = tmp_path / "none.ckpt"
+    with pytest.raises(FileExistsError, match=r"model\.json"):
+        simpler.export(saved, "onnx", tmp_path / "model.onnx")
+
+
+def test_a_tile_that_does_not_fit_is_said(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "random_tile", lambda *_: torch.zeros(1, 3, SIZE, SIZE))
+    with pytest.raises(ValueError, match="3 bands"):
+        read_source(read_checkpoint(saved), None, False, None)
+    built = {**DINO, "backbone_dynamic_img_size": False}
+    path = save_task(tmp_path / "a.ckpt", built)
+    monkeypatch.setattr(source, "random_tile", lambda *_: torch.zeros(1, 3, 28, 28))
+    with pytest.raises(ValueError, match="28"):
+        read_source(read_checkpoint(path), None, False, None)
+
+
+def test_what_only_data_says_is_asked_for(tmp_path: Path) -> None:
+    dates = {"backbone_use_temporal": True, "backbone_temporal_pooling": "mean"}
+    for name, full in (("pruned", False), ("full", True)):
+        given = {**SEGMENTATION, **dates}
+        if full:
+            given = {**given, "backbone": TINY}
+            del given["backbone_keep_blocks"]
+        path = save_task(tmp_path / f"{name}.ckpt", given)
+        with pytest.raises(ValueError, match=r"reads several frames.*name the task's config"):
+            read_source(read_checkpoint(path), None, False, None)
+
+
+@pytest.mark.slow
+def test_one_of_8_bits_lies_in_one_file(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if its weights were larger than what a file can hold.
+    monkeypatch.setattr(onnx, "LARGEST", 0)
+    read = read_source(read_checkpoint(saved), None, False, None)
+    onnx.write(read, tmp_path / "model.onnx", quantize="int8")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.json"}
+
+
 def test_tasks_and_backbones_that_cannot_be_exported_are_refused(tmp_path: Path) -> None:
     scalar = {"backbone": TINY, **BACKBONE, "necks": [{"name": "AggregateTokens"}]}
     scalar |= {"decoder": "IdentityDecoder", "num_outputs": 1}
@@ -344,8 +388,8 @@ def test_a_card_tells_weights_apart(saved: Path, tmp_path: Path) -> None:
         content["hyper_parameters"]["model_args"] = {**arguments, **changes}
         path = tmp_path / "a.ckpt"
         torch.save(content, path)
-        source = read_source(read_checkpoint(path), None, False, None)
-        card = render_card(source.deployment, source.parent)
+        read = read_source(read_checkpoint(path), None, False, None)
+        card = render_card(read.deployment, read.parent)
         assert said in card
         assert "More Information Needed" not in card
         metadata = yaml.safe_load(card.split("---")[1])
@@ -364,7 +408,14 @@ def test_differences_are_those_of_numpy() -> None:
 
 def test_a_full_model_can_be_exported_too(tmp_path: Path) -> None:
     path = save_task(tmp_path / "a.ckpt", {"backbone": TINY, **BACKBONE, **UNET, "num_classes": 2})
-    source = read_source(read_checkpoint(path), None, False, None)
-    assert source.pruned is None
-    assert source.deployment.model is None
-    assert json.loads(source.deployment.to_json())["output"]["channels"] == 2
+    read = read_source(read_checkpoint(path), None, False, None)
+    assert read.pruned is None
+    assert read.deployment.model is None
+    assert json.loads(read.deployment.to_json())["output"]["channels"] == 2
+
+
+def test_a_full_model_that_cannot_be_cut_can_be_exported(tmp_path: Path) -> None:
+    given = {"backbone": "timm_resnet18", "backbone_pretrained": False, "num_classes": 2}
+    path = save_task(tmp_path / "a.ckpt", {**given, "decoder": "FCNDecoder", "decoder_channels": 8})
+    read = read_source(read_checkpoint(path), None, False, SIZE)
+    assert read.deployment.output.channels == 2

@@ -117,6 +117,8 @@ def _quantize(path: Path) -> None:
         )
         onnx.save(model, path)
     whole.unlink()
+    # Weights that did not fit into the file; those of 8 bits do.
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
