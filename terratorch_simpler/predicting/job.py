@@ -17,6 +17,7 @@ from terratorch_simpler.predicting.bands import open_scene
 from terratorch_simpler.predicting.map import RUN_TAG, MapKind, map_kind
 from terratorch_simpler.predicting.session import OnnxModel
 from terratorch_simpler.predicting.windows import Tiling, make_tiling
+from terratorch_simpler.tiles.archives import outside
 from terratorch_simpler.tiles.products import SceneFiles
 from terratorch_simpler.tiles.scenes import Scene
 
@@ -46,6 +47,8 @@ class MapSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.crop is not None and self.crop < 1:
+            raise ValueError(f"crop must be at least 1 pixel, got {self.crop}")
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,13 @@ def plan_map(model: OnnxModel, files: SceneFiles, path: Path, settings: MapSetti
 
 
 def _stamp(file: str) -> list[Any]:
-    """What tells a file from another one: its name, size and time, where it is on disk."""
-    path = Path(file)
-    if not path.is_file():
+    """What tells a file from another one: its name, and size and time of what is on disk.
+
+    Of a file in an archive that is the archive.
+    """
+    inside = Path(outside(file))
+    path = next((part for part in (inside, *inside.parents) if part.is_file()), None)
+    if path is None:
         return [file]
     found = path.stat()
-    return [path.name, found.st_size, found.st_mtime_ns]
+    return [inside.relative_to(path.parent).as_posix(), found.st_size, found.st_mtime_ns]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_a_crop_is_for_models_of_any_size(model: OnnxModel, scene: Path, tmp_pat
     assert planned(free, scene, tmp_path / "map.tif", MapSettings(crop=64)).tiling.rows.crop == 64
 
 
-def test_a_batch_of_none_is_refused() -> None:
+def test_a_batch_or_crop_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         MapSettings(batch_size=0)
+    with pytest.raises(ValueError, match="crop must be at least 1 pixel, got 0"):
+        MapSettings(crop=0)
+
+
+def test_a_scene_in_an_archive_is_as_new_as_the_archive(
+    model: OnnxModel, scene: Path, tmp_path: Path
+) -> None:
+    archive, inside = tmp_path / "scenes.zip", "scenes/a.tif"
+
+    def pack(more: bytes) -> str:
+        with ZipFile(archive, "w") as file:
+            file.write(scene, inside)
+            file.writestr("more.txt", more)
+        return planned(model, archive, tmp_path / "map.tif").digest
+
+    first = pack(b"")
+    job = planned(model, archive, tmp_path / "map.tif")
+    assert [name for name, *_ in job.identity["files"]] == [f"scenes.zip/{inside}"]
+    assert job.digest == first
+    assert pack(b"another") != first
