@@ -141,6 +141,27 @@ def _put_back(replaced: list[Path], earlier: dict[Path, Path]) -> list[str]:
     return left
 
 
+def _exchange(places: Mapping[Path, Path], folder: Path) -> None:
+    """Give what is in a hidden folder its place; what was there goes into it, or comes back."""
+    earlier = folder / secrets.token_hex(4)
+    earlier.mkdir()
+    moved: list[Path] = []
+    try:
+        for place in places.values():
+            if place.exists():
+                place.rename(earlier / place.name)
+                moved.append(place)
+        for path, place in places.items():
+            path.rename(place)
+    except BaseException:
+        for path, place in places.items():
+            if not path.exists():
+                place.rename(path)
+        for place in moved:
+            (earlier / place.name).rename(place)
+        raise
+
+
 @contextlib.contextmanager
 def staged(output: Path, overwrite: bool, option: str = "overwrite=True") -> Iterator[Path]:
     """A hidden folder for results too large to be held; what it holds moves beside ``output``.
@@ -167,12 +188,6 @@ def staged(output: Path, overwrite: bool, option: str = "overwrite=True") -> Ite
             yield folder
             places = {path: output.parent / path.name for path in folder.iterdir()}
             check_free([*places.values()], overwrite, option)
-            earlier = folder / secrets.token_hex(4)
-            earlier.mkdir()
-            for place in places.values():
-                if place.exists():
-                    place.rename(earlier / place.name)
-            for path, place in places.items():
-                path.rename(place)
+            _exchange(places, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

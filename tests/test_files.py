@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from terratorch_simpler.files import results_folder, write_files
+from terratorch_simpler.files import results_folder, staged, write_files
 
 FailFrom = Callable[[int, int], None]
 
@@ -214,3 +214,29 @@ def test_a_folder_that_holds_something_stays_when_a_run_fails(tmp_path: Path) ->
     with pytest.raises(ValueError, match="later"), results_folder(tmp_path / "a" / "b"):
         fail()
     assert {path.name for path in tmp_path.rglob("*")} == {"a", "mine.txt"}
+
+
+def test_what_is_exchanged_comes_back_where_a_later_one_cannot_get_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("out.txt", "out.json"):
+        (tmp_path / name).write_text("mine")
+    rename, calls = Path.rename, []
+
+    def failing(self: Path, target: Path) -> Path:
+        calls.append(target)
+        # Both were moved away, and one of the new ones has its name.
+        if len(calls) == 4:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return rename(self, target)
+
+    def write() -> None:
+        with staged(tmp_path / "out.txt", overwrite=True) as folder:
+            (folder / "out.txt").write_text("new")
+            (folder / "out.json").write_text("new")
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(PermissionError):
+        write()
+    assert names_in(tmp_path) == ["out.json", "out.txt"]
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
