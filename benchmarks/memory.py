@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.archive import peak_mb
 
-TILES = {"prithvi_eo_v2_tiny_tl": (512, 4_096), "prithvi_eo_v2_300": (256,)}
+TILES = {"prithvi_eo_v2_tiny_tl": (4_096,), "prithvi_eo_v2_300": (256,)}
 SIZE, BATCH = 64, 8
 
 

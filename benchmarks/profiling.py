@@ -16,9 +16,9 @@ def measure() -> dict[str, Any]:
     """Seconds and depths measured; then every depth measured, and the interpolation against it."""
     model = unet(NAME, CHANNELS[0], indices=[2, 5, 8, 11])
     start = time.perf_counter()
-    quick = simpler.profile(model, size=224, batch_size=1, rounds=3)
+    quick = simpler.profile(model, size=112, batch_size=1, rounds=3)
     between = time.perf_counter()
-    full = simpler.profile(model, size=224, batch_size=1, rounds=3, every_depth=True)
+    full = simpler.profile(model, size=112, batch_size=1, rounds=3, every_depth=True)
     end = time.perf_counter()
     measured = [row.depth for row in quick.rows if row.times == "measured"]
     misses = {
