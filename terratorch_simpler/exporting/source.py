@@ -164,15 +164,18 @@ def read_source(saved: SavedTask, config: Path | None, merge: bool, size: int | 
 
 def _backbone(task: Any, pruned: PrunedBackbone | None) -> Backbone:
     from terratorch_simpler.backbones.backbone import Backbone
-    from terratorch_simpler.backbones.families import FAMILIES, is_known
+    from terratorch_simpler.backbones.families import STRUCTURE, find_family, is_known
     from terratorch_simpler.profiling.profiled import backbone_place
 
     by_frame = bool(task.hparams["model_args"].get("backbone_use_temporal"))
     if pruned is not None:
         # Its tiles are asked for, and not its blocks.
         return Backbone(pruned, pruned._family(), "", by_frame=by_frame)
-    # Nothing is cut, so that any backbone will do, a wrapped one as well.
     full: nn.Module = task.model.get_submodule(backbone_place(task.model))
     inner = next((part for part in full.modules() if is_known(part)), full)
-    family = next(family for family in FAMILIES if family.knows(inner))
+    try:
+        family, _ = find_family(inner)
+    except ValueError:
+        # Nothing is cut, so that a backbone that cannot be will do as well.
+        family = STRUCTURE
     return Backbone(inner, family, "", by_frame=by_frame)

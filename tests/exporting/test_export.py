@@ -306,7 +306,7 @@ def test_a_tile_that_does_not_fit_is_said(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "random_tile", lambda *_: torch.zeros(1, 3, SIZE, SIZE))
-    with pytest.raises(ValueError, match="3 bands"):
+    with pytest.raises(ValueError, match=r"reads 6 bands, the tiles have shape \[3, 64, 64\]"):
         read_source(read_checkpoint(saved), None, False, None)
     built = {**DINO, "backbone_dynamic_img_size": False}
     path = save_task(tmp_path / "a.ckpt", built)
