@@ -1,4 +1,4 @@
-"""Peak memory of selection beyond that of a forward pass, against the number of tiles.
+"""Peak memory of selection beyond that of a forward pass of the same tiles.
 
 Prithvi-EO-2 300M has 25 layers, 1024 wide; the tiny one, 13 layers of 192, allows many tiles. Each
 measurement runs in a process of its own, ``python -m benchmarks.memory BACKBONE forward|select
@@ -15,17 +15,16 @@ from pathlib import Path
 
 from benchmarks.archive import peak_mb
 
-TILES = {"prithvi_eo_v2_tiny_tl": (4_096,), "prithvi_eo_v2_300": (256,)}
+TILES = {"prithvi_eo_v2_tiny_tl": 4_096, "prithvi_eo_v2_300": 256}
 SIZE, BATCH = 64, 8
 
 
 def measure() -> Iterator[tuple[str, dict[str, float]]]:
     """Peak MB of both, and the difference, by backbone and number of tiles."""
-    for name, counts in TILES.items():
-        for tiles in counts:
-            forward, select = (_in_process(name, what, tiles) for what in ("forward", "select"))
-            peaks = {"forward_mb": forward, "select_mb": select, "beyond_mb": select - forward}
-            yield f"{name}_{tiles}_tiles", {what: round(mb, 1) for what, mb in peaks.items()}
+    for name, tiles in TILES.items():
+        forward, select = (_in_process(name, what, tiles) for what in ("forward", "select"))
+        peaks = {"forward_mb": forward, "select_mb": select, "beyond_mb": select - forward}
+        yield f"{name}_{tiles}_tiles", {what: round(mb, 1) for what, mb in peaks.items()}
 
 
 def _in_process(name: str, what: str, tiles: int) -> float:

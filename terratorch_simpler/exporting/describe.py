@@ -46,6 +46,8 @@ def describe(
         image: A tile as the model reads it.
         stated: How pixels become that, as :func:`preprocessing_of` says.
     """
+    from terratorch_simpler.profiling.bench import image_shapes
+
     images = image if isinstance(image, Mapping) else {IMAGE: image}
     known = stated.get("inputs") or {}
     try:
@@ -53,9 +55,9 @@ def describe(
             output: Tensor = task.model(image).output
     except Exception as error:
         # It raises whatever backbone, necks and decoder do.
-        shapes = ", ".join(" x ".join(map(str, one.shape[1:])) for one in images.values())
         raise ValueError(
-            f"the model of {saved.path} does not run on a tile of {shapes}: {one_line(error)}"
+            f"the model of {saved.path} does not run on a tile of {image_shapes((image, {}))}: "
+            f"{one_line(error)}"
         ) from error
     channels = 1 if kind == "regression" or output.ndim == 3 else output.shape[1]
     classes = saved.arguments.get("class_names")

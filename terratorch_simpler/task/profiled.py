@@ -32,10 +32,10 @@ def profiled_config_model(
     model = built.model
     family = name_family(name)
     place = backbone_place(model)
-    if family and not family.builds_all(arguments) and is_known(model.get_submodule(place)):
-        built_by_terratorch = model.get_submodule(place)
+    encoder = model.get_submodule(place)
+    if family and not family.builds_all(arguments) and is_known(encoder):
         full = load_backbone(name, blocks=blocks, **arguments).module
-        if not any(weight.requires_grad for weight in built_by_terratorch.parameters()):
+        if not any(weight.requires_grad for weight in encoder.parameters()):
             full.requires_grad_(False)
         model.set_submodule(place, full)
     profiled = profiled_task_model(model, blocks, name, arguments)

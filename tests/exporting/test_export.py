@@ -295,11 +295,10 @@ def test_what_is_there_is_not_replaced_unasked(saved: Path, tmp_path: Path) -> N
     assert output.read_text() == "mine"
 
 
-def test_a_file_in_the_way_is_found_before_anything_is_built(saved: Path, tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_found_before_anything_is_built(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("mine")
-    saved = tmp_path / "none.ckpt"
     with pytest.raises(FileExistsError, match=r"model\.json"):
-        simpler.export(saved, "onnx", tmp_path / "model.onnx")
+        simpler.export(tmp_path / "none.ckpt", "onnx", tmp_path / "model.onnx")
 
 
 def test_a_tile_that_does_not_fit_is_said(
